@@ -1,0 +1,105 @@
+//! What is recorded. Events own or share what they describe, so that the writer's thread can put them into words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Uri};
+use masugata_policy::{Action, App, Authentication, Device, PolicyVersion, Principal, Timestamp};
+
+use crate::connection::Connection;
+use crate::denial::DenialReason;
+use crate::exchange::RequestId;
+
+/// One line of the record, before it is one.
+#[derive(Debug)]
+pub enum Event {
+    Decision(Box<Decision>),
+    Completion(Box<Completion>),
+    /// Start, stop, reload, rotation, loss: about the gateway itself.
+    Operation(Box<Operation>),
+}
+
+/// The answer to a request; written before any byte of it goes upstream.
+#[derive(Debug)]
+pub struct Decision {
+    pub at: Timestamp,
+    pub request: RequestId,
+    /// Counts reloads; says which configuration decided.
+    pub generation: u64,
+    pub connection: Arc<Connection>,
+    pub method: Method,
+    /// As received; the query is left out unless configured.
+    pub uri: Uri,
+    /// Host without port, lower case; absent when it could not be read.
+    pub host: Option<Box<str>>,
+    pub app: Option<Arc<App>>,
+    pub action: Option<Action>,
+    pub principal: Option<Arc<Principal>>,
+    pub authentication: Option<Arc<Authentication>>,
+    pub device: Option<Arc<Device>>,
+    pub verdict: Verdict,
+    /// Names of limits in observe mode that would have refused.
+    pub observed_limits: Vec<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub enum Verdict {
+    Permitted {
+        policies: Arc<[Box<str>]>,
+        /// Absent for built-in public endpoints, which no policy governs.
+        version: Option<PolicyVersion>,
+    },
+    Denied {
+        reason: DenialReason,
+        detail: Option<Box<str>>,
+        policies: Arc<[Box<str>]>,
+        version: Option<PolicyVersion>,
+    },
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Completion {
+    pub at: Timestamp,
+    pub request: RequestId,
+    pub generation: u64,
+    pub outcome: Outcome,
+    /// Status sent to the client; absent when it left before one was.
+    pub status: Option<u16>,
+    /// Body bytes (after an upgrade: all bytes) from and to the client.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub duration: Duration,
+    /// `host:port` of the upstream that answered.
+    pub upstream: Option<Arc<str>>,
+    /// How often the request was sent upstream; more than 1 after a retry.
+    pub attempts: u8,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered whole, by an app or by the gateway itself (denials included).
+    Completed,
+    /// The client left.
+    ClientGone,
+    /// The upstream failed before or during the answer.
+    UpstreamFailed(&'static str),
+    /// A time limit ran out.
+    TimedOut(&'static str),
+    /// What was let through was cut off because its decision no longer held.
+    Cut(DenialReason),
+    /// The gateway stopped before it ended.
+    ShutDown,
+}
+
+/// Something that happened to the gateway.
+#[derive(Debug)]
+pub struct Operation {
+    pub at: Timestamp,
+    pub generation: u64,
+    /// `started`, `stopped`, `reloaded`, `reload-refused`, `recovered`, `rotated`, `records-lost`, …
+    pub kind: &'static str,
+    pub detail: String,
+    pub policy_version: Option<PolicyVersion>,
+}

@@ -1,0 +1,31 @@
+//! Masugata's decision point: may this principal, on this device, do this to that app, now?
+//!
+//! Pure: no clock, file, socket or environment is read here; `now` arrives as an argument. Policies are Cedar
+//! text; nothing outside this crate names a Cedar type.
+
+mod decide;
+mod deny;
+mod entities;
+mod error;
+mod permit;
+mod posture;
+mod request;
+mod reuse;
+mod schema;
+mod set;
+mod slice;
+mod time;
+
+pub use deny::{Challenge, Deny, DenyCause, Guidance};
+pub use error::{LoadError, Problem};
+pub use permit::{Permit, PolicyVersion};
+pub use posture::{
+    DevicePosture, Observation, PostureAttribute, PostureFault, PostureRequirement, PostureSource, PostureValue,
+};
+pub use request::{
+    Action, App, Authentication, Device, DeviceKind, Level, Method, NetworkNames, Ownership, Principal, PrincipalKind,
+    Request, RequestFacts,
+};
+pub use schema::schema_text;
+pub use set::{PolicySet, PolicySource};
+pub use time::{Now, Timestamp};
