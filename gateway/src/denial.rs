@@ -243,7 +243,9 @@ impl DenialReason {
             | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
             Self::LockedOut | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::IssuerUnavailable | Self::AuditUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::IssuerUnavailable | Self::AuditUnavailable | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

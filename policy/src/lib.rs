@@ -20,11 +20,12 @@ pub use deny::{Challenge, Deny, DenyCause, Guidance};
 pub use error::{LoadError, Problem};
 pub use permit::{Permit, PolicyVersion};
 pub use posture::{
-    DevicePosture, Observation, PostureAttribute, PostureFault, PostureRequirement, PostureSource, PostureValue,
+    DevicePosture, Observation, PostureAttribute, PostureFault, PostureRequirement, PostureSource,
+    PostureValue,
 };
 pub use request::{
-    Action, App, Authentication, Device, DeviceKind, Level, Method, NetworkNames, Ownership, Principal, PrincipalKind,
-    Request, RequestFacts,
+    Action, App, Authentication, Device, DeviceKind, Level, Method, NetworkNames, Ownership,
+    Principal, PrincipalKind, Request, RequestFacts,
 };
 pub use schema::schema_text;
 pub use set::{PolicySet, PolicySource};

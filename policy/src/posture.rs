@@ -80,7 +80,9 @@ impl PostureAttribute {
 
     /// The attribute of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|attribute| attribute.as_str() == word)
+        Self::ALL
+            .into_iter()
+            .find(|attribute| attribute.as_str() == word)
     }
 }
 
@@ -195,7 +197,11 @@ impl DevicePosture {
     ///
     /// # Errors
     /// [`PostureFault`] names the attribute and what is wrong with it: absent and stale never pass.
-    pub fn assess(&self, requirements: &[PostureRequirement], now: Timestamp) -> Result<(), PostureFault> {
+    pub fn assess(
+        &self,
+        requirements: &[PostureRequirement],
+        now: Timestamp,
+    ) -> Result<(), PostureFault> {
         requirements
             .iter()
             .try_for_each(|requirement| requirement.check(self, now))
@@ -217,7 +223,9 @@ impl PostureRequirement {
         let Some(seen) = posture.observation(attribute) else {
             return Err(PostureFault::Missing(attribute));
         };
-        let young_enough = self.max_age.is_none_or(|limit| now < seen.observed_at.plus(limit));
+        let young_enough = self
+            .max_age
+            .is_none_or(|limit| now < seen.observed_at.plus(limit));
         if !seen.is_fresh(now) || !young_enough {
             return Err(PostureFault::Stale(attribute));
         }
@@ -243,7 +251,9 @@ impl PostureFault {
     /// The attribute at fault.
     pub fn attribute(self) -> PostureAttribute {
         match self {
-            Self::Missing(attribute) | Self::Stale(attribute) | Self::Failing(attribute) => attribute,
+            Self::Missing(attribute) | Self::Stale(attribute) | Self::Failing(attribute) => {
+                attribute
+            }
         }
     }
 }

@@ -163,7 +163,9 @@ impl Ownership {
 
     /// The ownership of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|ownership| ownership.as_str() == word)
+        Self::ALL
+            .into_iter()
+            .find(|ownership| ownership.as_str() == word)
     }
 }
 
@@ -323,7 +325,11 @@ pub struct App {
 
 impl App {
     /// An app as the configuration declares it.
-    pub fn new(name: &str, level: Level, groups: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+    pub fn new(
+        name: &str,
+        level: Level,
+        groups: impl IntoIterator<Item = impl Into<Box<str>>>,
+    ) -> Self {
         let mut groups: Vec<Box<str>> = groups.into_iter().map(Into::into).collect();
         groups.sort_unstable();
         groups.dedup();

@@ -55,6 +55,8 @@ pub enum Verdict {
         policies: Arc<[Box<str>]>,
         version: Option<PolicyVersion>,
     },
+    /// The client left before there was a decision; nothing went upstream.
+    Abandoned,
 }
 
 /// What became of a request.

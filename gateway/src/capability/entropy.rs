@@ -24,6 +24,8 @@ impl Entropy for SystemEntropy {
         reason = "without randomness nothing here can be secure; stopping is the only answer"
     )]
     fn fill(&self, bytes: &mut [u8]) {
-        self.0.fill(bytes).expect("the system's random generator answers");
+        self.0
+            .fill(bytes)
+            .expect("the system's random generator answers");
     }
 }

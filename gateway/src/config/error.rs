@@ -22,7 +22,12 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "error: {}\n  --> {}", self.message, self.file.display())?;
+        write!(
+            formatter,
+            "error: {}\n  --> {}",
+            self.message,
+            self.file.display()
+        )?;
         if let Some((line, column)) = self.position {
             write!(formatter, ":{line}:{column}")?;
         }
