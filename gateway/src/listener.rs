@@ -1,1 +1,319 @@
-//! To be written.
+//! From an accepted socket to served requests: admission, PROXY protocol, TLS, HTTP, and letting go in time.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Bounds;
+use crate::connection::{Connection, Protocol};
+use crate::framing::h1::{Guarded, Handle};
+use crate::gateway::Shared;
+use crate::limits::admission::Handshake;
+use crate::pipeline;
+use crate::proxy_protocol;
+use crate::tls::{self, Stream};
+
+/// How connections learn that it is time to go, and how the gateway learns that they went.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drain {
+    begun: CancellationToken,
+    cut: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Drain {
+    pub(crate) fn begin(&self) {
+        self.begun.cancel();
+        self.connections.close();
+    }
+    /// No new connections are accepted any more.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+    /// Ends what is still there.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
+    }
+    pub(crate) async fn finished(&self) {
+        self.connections.wait().await;
+    }
+}
+
+/// A listening socket with a backlog that survives a burst of sign-ins.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` must not silently take over what `0.0.0.0` was configured for.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until draining begins.
+pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            () = shared.drain.begun.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, remote)) => admit(&shared, stream, remote),
+            Err(error) => {
+                // Out of file descriptors, mostly: give connections a moment to end instead of spinning.
+                tracing::error!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+    let Some(handshake) = shared.admission.handshake(remote.ip()) else {
+        shared.metrics.connection_refused();
+        tracing::debug!(%remote, "too many connections from this address");
+        return;
+    };
+    let drain = shared.drain.clone();
+    let shared = Arc::clone(shared);
+    let connection = serve(shared, stream, remote, handshake);
+    drain.connections.spawn(connection);
+}
+
+async fn serve(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr, handshake: Handshake) {
+    let state = shared.state();
+    let bounds = state.config.ingress.bounds.clone();
+    let cut = shared.drain.cut.clone();
+    let established = async {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
+            proxy_protocol::read(stream).await.map(|(stream, source)| (stream, source.unwrap_or(remote)))?
+        } else {
+            (stream, remote)
+        };
+        tls::accept(&shared, &state, stream, remote, local).await
+    };
+    let established = tokio::select! {
+        established = tokio::time::timeout(bounds.handshake_timeout, established) => established,
+        () = cut.cancelled() => return,
+    };
+    // Not kept for the life of the connection: a reload must be able to drop the old state.
+    drop(state);
+    let (stream, connection) = match established {
+        Ok(Ok(established)) => established,
+        Ok(Err(error)) => {
+            shared.metrics.handshake_failed(&error);
+            tracing::debug!(%remote, %error, "no TLS connection");
+            return;
+        }
+        Err(_elapsed) => {
+            shared.metrics.handshake_timed_out();
+            tracing::debug!(%remote, "TLS handshake took too long");
+            return;
+        }
+    };
+    shared.metrics.handshake_completed(connection.tls.resumed);
+    let _slot = handshake.established();
+    let _open = shared.metrics.connection_opened();
+    let connection = Arc::new(connection);
+    tokio::select! {
+        () = speak(&shared, stream, &connection, &bounds) => {}
+        () = cut.cancelled() => {}
+    }
+}
+
+async fn speak(shared: &Arc<Shared>, stream: Stream, connection: &Arc<Connection>, bounds: &Bounds) {
+    let result = match connection.tls.protocol {
+        Protocol::Http1 => http1(shared, stream, connection, bounds).await,
+        Protocol::Http2 => http2(shared, stream, connection, bounds).await,
+    };
+    if let Err(error) = result {
+        tracing::debug!(connection = connection.id, %error, "connection ended");
+    }
+}
+
+async fn http1(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    connection: &Arc<Connection>,
+    bounds: &Bounds,
+) -> Result<(), hyper::Error> {
+    let (guarded, guard) = Guarded::new(stream, bounds.header_bytes, bounds.header_count);
+    let activity = Arc::new(Activity::default());
+    let service = {
+        let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let (activity, guard) = (Arc::clone(&activity), guard.clone());
+        service_fn(move |request| {
+            let violation = guard.take_violation();
+            let busy = activity.begin();
+            let answer = pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, violation);
+            async move {
+                let response = answer.await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    // No header timeout of hyper's: it would reset a timer for every request; `Activity` does with one wake-up per tick.
+    let serving = http1::Builder::new()
+        .max_headers(bounds.header_count)
+        .max_buf_size(bounds.header_bytes.max(8192))
+        .half_close(true)
+        .serve_connection(TokioIo::new(guarded), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let mut watch = Watch::new(bounds, activity, Some(guard));
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            result = &mut serving => return result,
+            () = shared.drain.begun.cancelled(), if !draining => {
+                draining = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            verdict = watch.tick() => match verdict {
+                Tick::Fine => {}
+                Tick::Idle => serving.as_mut().graceful_shutdown(),
+                Tick::Stuck => return Ok(()),
+            },
+        }
+    }
+}
+
+async fn http2(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    connection: &Arc<Connection>,
+    bounds: &Bounds,
+) -> Result<(), hyper::Error> {
+    let activity = Arc::new(Activity::default());
+    let service = {
+        let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let activity = Arc::clone(&activity);
+        service_fn(move |request| {
+            let busy = activity.begin();
+            let answer = pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, None);
+            async move {
+                let response = answer.await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(bounds.concurrent_streams)
+        .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(128)
+        .max_send_buf_size(64 * 1024)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .enable_connect_protocol()
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let mut watch = Watch::new(bounds, activity, None);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            result = &mut serving => return result,
+            () = shared.drain.begun.cancelled(), if !draining => {
+                draining = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            verdict = watch.tick() => match verdict {
+                Tick::Fine => {}
+                Tick::Idle => serving.as_mut().graceful_shutdown(),
+                Tick::Stuck => return Ok(()),
+            },
+        }
+    }
+}
+
+/// Whether requests are being answered on a connection, and how many there were.
+#[derive(Debug, Default)]
+struct Activity {
+    in_flight: AtomicU32,
+    begun: AtomicU64,
+}
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+}
+
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+enum Tick {
+    Fine,
+    /// Nothing asked for longer than the keep-alive time.
+    Idle,
+    /// A request head has been arriving for longer than its time.
+    Stuck,
+}
+
+/// One slow timer per connection in place of several per request. Precise to one tick, which is enough for both limits.
+struct Watch {
+    activity: Arc<Activity>,
+    guard: Option<Handle>,
+    interval: tokio::time::Interval,
+    keep_alive_ticks: u32,
+    idle_ticks: u32,
+    last: (u64, bool),
+}
+
+impl Watch {
+    fn new(bounds: &Bounds, activity: Arc<Activity>, guard: Option<Handle>) -> Self {
+        let period = bounds.header_timeout.min(bounds.keep_alive).max(Duration::from_millis(100));
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval.reset();
+        let keep_alive_ticks =
+            u32::try_from(bounds.keep_alive.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX);
+        Self { activity, guard, interval, keep_alive_ticks, idle_ticks: 0, last: (0, false) }
+    }
+
+    async fn tick(&mut self) -> Tick {
+        self.interval.tick().await;
+        let begun = self.activity.begun.load(Ordering::Relaxed);
+        let busy = self.activity.in_flight.load(Ordering::Relaxed) > 0;
+        let partial = !busy && self.guard.as_ref().is_some_and(Handle::head_is_partial);
+        let (last_begun, last_partial) = std::mem::replace(&mut self.last, (begun, partial));
+        let quiet = begun == last_begun && !busy;
+        self.idle_ticks = if quiet { self.idle_ticks.saturating_add(1) } else { 0 };
+        if quiet && partial && last_partial {
+            Tick::Stuck
+        } else if self.idle_ticks >= self.keep_alive_ticks {
+            self.idle_ticks = 0;
+            Tick::Idle
+        } else {
+            Tick::Fine
+        }
+    }
+}

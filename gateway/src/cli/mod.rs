@@ -1,1 +1,74 @@
-//! To be written.
+//! The commands, and nothing but: each module below does one.
+
+pub mod audit;
+mod check;
+pub mod logging;
+mod printer;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use printer::Printer;
+
+/// Zero-trust access gateway: device certificate, user token, posture and policy for every request, on record.
+#[derive(Debug, Parser)]
+#[command(name = "masugata", version, about, long_about = None, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  masugata demo                       a whole gateway with an app behind it, in ./masugata-demo
+  masugata check -c masugata.toml     every problem in configuration, policies and certificates
+  masugata run -c masugata.toml       serve; SIGHUP reloads, SIGTERM drains
+  masugata audit verify audit.jsonl   proof that nobody edited the record
+
+Exit codes: 0 fine, 1 it failed, 2 wrong arguments or configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve according to a configuration file, until SIGTERM or SIGINT
+    ///
+    /// SIGHUP, or a change to any file the configuration names, reloads: whole or not at all.
+    Run {
+        /// The configuration; paths in it are relative to its directory
+        #[arg(short, long, value_name = "FILE", default_value = "masugata.toml")]
+        config: PathBuf,
+    },
+    /// Look for problems in configuration, policies, certificates and inventory; change nothing
+    ///
+    /// Reports all of them at once, with file, line, column and a way forward. Exit code 2 when there are any.
+    Check {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE", default_value = "masugata.toml")]
+        config: PathBuf,
+        /// Print the JSON Schema of the configuration, for editors, and stop
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Start a whole working gateway on this machine, with users, devices, apps and policies to try
+    Demo(crate::demo::Arguments),
+    /// Work with the record
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
+    },
+}
+
+/// Parses arguments and does what they say.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut printer = Printer::new();
+    match arguments.command {
+        Command::Run { config } => run::run(&config, &mut printer),
+        Command::Check { schema: true, .. } => printer.out(crate::config::schema()),
+        Command::Check { config, schema: false } => check::check(&config, &mut printer),
+        Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
+        Command::Audit { command } => audit::run(&command, &mut printer),
+    }
+}

@@ -1,0 +1,38 @@
+//! The one way to the terminal. A reader that has gone away (`| head`) is not an error worth a word.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Standard output and standard error.
+pub struct Printer {
+    out: io::Stdout,
+    err: io::Stderr,
+}
+
+impl Printer {
+    pub(super) fn new() -> Self {
+        Self { out: io::stdout(), err: io::stderr() }
+    }
+
+    /// What the command is for.
+    pub fn out(&mut self, text: impl AsRef<str>) -> ExitCode {
+        let _ = writeln!(self.out, "{}", text.as_ref().trim_end_matches('\n'));
+        let _ = self.out.flush();
+        ExitCode::SUCCESS
+    }
+
+    /// What went wrong; the exit code says how.
+    pub fn fail(&mut self, code: u8, text: impl AsRef<str>) -> ExitCode {
+        let _ = writeln!(self.err, "{}", text.as_ref().trim_end_matches('\n'));
+        ExitCode::from(code)
+    }
+}
+
+impl Write for Printer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,229 @@
+//! The running gateway: what it shares between requests, how it starts, reloads and stops. Tests and benches start here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::audit::sink::Auditor;
+use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::config::error::LoadError;
+use crate::config::{Config, load};
+use crate::exchange::RequestId;
+use crate::limits::admission::Admission;
+use crate::limits::lockout::Lockout;
+use crate::listener::{self, Drain};
+use crate::metrics::Metrics;
+use crate::reload::{self, Reloaded};
+use crate::state::State;
+
+/// The outside world the gateway is given.
+#[derive(Clone)]
+pub struct Capabilities {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()) }
+    }
+}
+
+/// What every connection and request shares. Mutable only behind the one pointer and in counters.
+pub(crate) struct Shared {
+    state: ArcSwap<State>,
+    pub(crate) auditor: Auditor,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admission: Admission,
+    pub(crate) lockout: Lockout,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) drain: Drain,
+    request_prefix: u64,
+    requests: AtomicU64,
+    connections: AtomicU64,
+}
+
+impl Shared {
+    /// The configuration in force; a request asks once.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    pub(crate) fn replace_state(&self, state: State) {
+        self.state.store(Arc::new(state));
+    }
+
+    /// Half random per process, so that two nodes never give the same id; half counting, so that none repeats.
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed);
+        RequestId((u128::from(self.request_prefix) << 64) | u128::from(count))
+    }
+
+    pub(crate) fn next_connection_id(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something in the configuration or in a file it names.
+    #[error("{0}")]
+    Load(#[from] LoadError),
+    /// The record cannot be opened; without it nothing may be let through.
+    #[error("cannot open the audit log: {0}")]
+    Audit(#[from] crate::audit::sink::AuditError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot watch files for changes: {0}")]
+    Watch(#[from] notify::Error),
+}
+
+/// A running gateway. Dropping it without [`Gateway::shutdown`] ends connections without grace.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    config_path: PathBuf,
+    ingress: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+    background: CancellationToken,
+}
+
+impl Gateway {
+    /// Loads the configuration at `path`, opens the record, listens.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(path: &Path, capabilities: Capabilities) -> Result<Self, StartError> {
+        let config = load_off_thread(path).await?;
+        Self::start_with(config, capabilities).await
+    }
+
+    /// Like [`Gateway::start`] with a configuration that is already loaded.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start_with(config: Config, capabilities: Capabilities) -> Result<Self, StartError> {
+        let Capabilities { clock, entropy } = capabilities;
+        let config_path = config.path.clone();
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new());
+        let auditor = Auditor::open(&config.audit, Arc::clone(&clock))?;
+        let environment =
+            crate::state::Environment { clock: Arc::clone(&clock), entropy: Arc::clone(&entropy), metrics: Arc::clone(&metrics) };
+        let state = State::build(Arc::clone(&config), None, &environment)?;
+        let mut prefix = [0; 8];
+        entropy.fill(&mut prefix);
+        let shared = Arc::new(Shared {
+            state: ArcSwap::from_pointee(state),
+            auditor,
+            metrics,
+            admission: Admission::new(&config.ingress.bounds),
+            lockout: Lockout::new(&config.lockout, Arc::clone(&clock), &*entropy),
+            clock,
+            entropy,
+            drain: Drain::default(),
+            request_prefix: u64::from_be_bytes(prefix),
+            requests: AtomicU64::new(1),
+            connections: AtomicU64::new(1),
+        });
+
+        let mut tasks = JoinSet::new();
+        let background = CancellationToken::new();
+        let mut ingress = Vec::new();
+        for &address in &config.ingress.listen {
+            let listener = listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+            ingress.push(listener.local_addr().unwrap_or(address));
+            tasks.spawn(listener::accept(Arc::clone(&shared), listener));
+        }
+        let admin = match config.admin.listen {
+            None => None,
+            Some(address) => {
+                let listener = listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+                let bound = listener.local_addr().unwrap_or(address);
+                let view = Arc::new(crate::view::View::new(Arc::clone(&shared), bound));
+                tasks.spawn(admin::serve(listener, view, background.clone()));
+                Some(bound)
+            }
+        };
+        if config.runtime.watch {
+            tasks.spawn(reload::watch(Arc::clone(&shared), config_path.clone(), background.clone())?);
+        }
+        let gateway = Self { shared, config_path, ingress, admin, tasks, background };
+        gateway.record("started", &format!("masugata {}", env!("CARGO_PKG_VERSION")));
+        for warning in gateway.shared.state().warnings() {
+            tracing::warn!("{warning}");
+            gateway.record("warning", &warning);
+        }
+        Ok(gateway)
+    }
+
+    /// Addresses of the first door, in the order of the configuration, with ports that were 0 filled in.
+    pub fn ingress_addresses(&self) -> &[SocketAddr] {
+        &self.ingress
+    }
+
+    /// Address of the administrators' listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Counts reloads, from 1.
+    pub fn generation(&self) -> u64 {
+        self.shared.state().generation
+    }
+
+    /// Reads all files again and puts them in force, whole or not at all.
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem; the old configuration stays in force.
+    pub async fn reload(&self) -> Result<Reloaded, LoadError> {
+        reload::reload(&self.shared, &self.config_path).await
+    }
+
+    /// Reopens the record, after rotation.
+    pub fn reopen_audit(&self) {
+        self.shared.auditor.reopen();
+    }
+
+    /// Stops accepting, lets requests in flight finish for as long as configured, closes the record.
+    pub async fn shutdown(mut self) {
+        let grace = self.shared.state().config.ingress.bounds.drain;
+        self.shared.drain.begin();
+        if tokio::time::timeout(grace, self.shared.drain.finished()).await.is_err() {
+            tracing::warn!(seconds = grace.as_secs(), "connections were still open when the time to drain was over");
+            self.shared.drain.cut();
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.shared.drain.finished()).await;
+        }
+        self.background.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.record("stopped", "");
+        let auditor = self.shared.auditor.clone();
+        let _ = tokio::task::spawn_blocking(move || auditor.close()).await;
+    }
+
+    fn record(&self, kind: &'static str, detail: &str) {
+        let state = self.shared.state();
+        self.shared.auditor.operation(kind, state.generation, detail.to_owned(), Some(state.policies.version().clone()));
+    }
+}
+
+/// Parsing and policy validation take milliseconds: never on a thread that serves requests.
+pub(crate) async fn load_off_thread(path: &Path) -> Result<Config, LoadError> {
+    let path = path.to_owned();
+    match tokio::task::spawn_blocking(move || load::load(&path)).await {
+        Ok(loaded) => loaded,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

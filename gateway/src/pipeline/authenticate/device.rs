@@ -1,0 +1,43 @@
+//! The device behind a connection: its certificate still good, its inventory row known, single and active.
+
+use std::sync::Arc;
+
+use masugata_certs::RevocationStatus;
+use masugata_policy::Timestamp;
+
+use crate::connection::Connection;
+use crate::denial::{Denial, DenialReason};
+use crate::inventory::{DeviceState, Lookup, Record};
+use crate::state::State;
+
+/// Asked for every request, not once per connection: a certificate expires, is revoked, or its device is reported lost
+/// while connections are open, and TLS resumption accepts revoked certificates.
+pub(in crate::pipeline) fn establish(
+    state: &State,
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<Arc<Record>, Denial> {
+    let peer = connection.device().ok_or(DenialReason::DeviceCertificateMissing)?;
+    if now.as_seconds() > peer.not_after_seconds() {
+        return Err(DenialReason::DeviceCertificateExpired.into());
+    }
+    match state.revocations.status(peer, now.as_seconds()) {
+        RevocationStatus::Good | RevocationStatus::NoList => {}
+        RevocationStatus::Revoked => return Err(DenialReason::DeviceCertificateRevoked.into()),
+        RevocationStatus::ListOverdue { .. } if state.config.devices.refuse_on_expired_list => {
+            return Err(Denial::new(DenialReason::DeviceCertificateRevoked).with_detail("revocation list is overdue"));
+        }
+        RevocationStatus::ListOverdue { .. } => {}
+    }
+    let record = match state.inventory.resolve(peer.identity().as_str()) {
+        Lookup::Found(record) => record,
+        Lookup::Unknown => return Err(DenialReason::DeviceUnknown.into()),
+        Lookup::Ambiguous => return Err(DenialReason::DeviceAmbiguous.into()),
+    };
+    match record.state {
+        DeviceState::Active => Ok(Arc::clone(record)),
+        DeviceState::Suspended | DeviceState::Lost | DeviceState::Retired => {
+            Err(Denial::new(DenialReason::DeviceSuspended).with_detail(record.state.as_str()))
+        }
+    }
+}

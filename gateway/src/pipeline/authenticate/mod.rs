@@ -1,0 +1,97 @@
+//! Second stage: which device, and who. The device first: without one that the inventory knows, no credential is even
+//! looked at, so a stranger cannot try tokens.
+//!
+//! Each way to sign in answers in three ways: not offered, verified, failed. A failed one ends the search; a later one
+//! never rescues it.
+
+mod bearer;
+pub(super) mod device;
+mod service;
+
+use std::sync::Arc;
+
+use masugata_policy::{Authentication, Principal, Timestamp};
+
+use super::facts::Facts;
+use super::route::Routed;
+use crate::denial::{AssuranceChallenge, Denial, DenialReason};
+use crate::gateway::Shared;
+use crate::inventory::Record;
+use crate::issuer::assurance;
+use crate::state::{AppState, State};
+
+/// What a verified credential yields, whichever kind it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) authentication: Arc<Authentication>,
+    /// The first instant at which the credential no longer counts.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A request from a known device and a known principal with enough assurance.
+pub(super) struct Authenticated {
+    routed: Routed,
+    record: Arc<Record>,
+    credentials: Credentials,
+}
+
+impl Authenticated {
+    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Arc<Record>, Credentials) {
+        (self.routed, self.record, self.credentials)
+    }
+    pub(super) fn routed(&self) -> &Routed {
+        &self.routed
+    }
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// The answer of one way to sign in.
+enum Offer {
+    Absent,
+    Verified(Credentials),
+    Failed(Denial),
+}
+
+pub(super) async fn establish(
+    shared: &Shared,
+    state: &State,
+    routed: Routed,
+    facts: &mut Facts,
+) -> Result<Authenticated, Denial> {
+    let now = routed.exchange.received_at;
+    let record = device::establish(state, &routed.exchange.connection, now)?;
+    facts.device = Some(Arc::clone(&record.device));
+
+    let offer = match bearer::offer(shared, state, &routed, now).await {
+        Offer::Absent => service::offer(state, &routed, &record),
+        offered @ (Offer::Verified(_) | Offer::Failed(_)) => offered,
+    };
+    let credentials = match offer {
+        Offer::Verified(credentials) => credentials,
+        Offer::Absent => return Err(missing(&routed.app)),
+        Offer::Failed(denial) => return Err(denial),
+    };
+    facts.principal = Some(Arc::clone(&credentials.principal));
+    facts.authentication = Some(Arc::clone(&credentials.authentication));
+    check_assurance(&routed.app, &credentials, now)?;
+    Ok(Authenticated { routed, record, credentials })
+}
+
+/// Enough factors, fresh and bound enough, from an issuer the app accepts; a lease asks it again.
+pub(super) fn check_assurance(app: &AppState, credentials: &Credentials, now: Timestamp) -> Result<(), Denial> {
+    assurance::meets(&app.config.requirements, &credentials.principal, &credentials.authentication, now)
+}
+
+/// Tells a program what to come back with.
+fn missing(app: &AppState) -> Denial {
+    let requirements = &app.config.requirements;
+    let asks = !requirements.acr_values.is_empty() || requirements.max_authentication_age.is_some();
+    let challenge = asks.then(|| AssuranceChallenge {
+        acr_values: requirements.acr_values.clone(),
+        max_age: requirements.max_authentication_age.map(|age| age.as_secs()),
+    });
+    Denial { challenge, ..Denial::new(DenialReason::CredentialMissing) }
+}

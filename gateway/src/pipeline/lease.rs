@@ -1,0 +1,117 @@
+//! What keeps a long exchange alive: the decision that let it through, asked again whenever its answer may be another.
+//!
+//! A WebSocket, a download or a stream of events outlives its decision. While it lives, the carrier asks the lease about
+//! once a second. The lease answers at once as long as neither the configuration nor the time it was good for has
+//! changed; otherwise it asks device, assurance, posture and policies anew, and only what is now denied is cut.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use http::Method;
+use http::Uri;
+use masugata_policy::{Action, Timestamp};
+
+use super::authenticate::{self, Credentials};
+use super::decide::{self, Question};
+use super::limit::Admitted;
+use super::posture;
+use crate::connection::Connection;
+use crate::denial::{Denial, DenialReason};
+use crate::forward::Lease;
+use crate::gateway::Shared;
+use crate::state::State;
+
+/// See the module's first lines.
+pub(super) struct DecisionLease {
+    // Weak: a stream that outlives the gateway must not keep it alive.
+    shared: Weak<Shared>,
+    connection: Arc<Connection>,
+    credentials: Credentials,
+    host: Box<str>,
+    uri: Uri,
+    method: Method,
+    action: Action,
+    app: Arc<str>,
+    client_address: IpAddr,
+    /// The configuration that last said yes.
+    generation: AtomicU64,
+    /// Milliseconds since the epoch until which that yes holds under the same configuration.
+    holds_until: AtomicI64,
+}
+
+impl DecisionLease {
+    pub(super) fn new(shared: &Arc<Shared>, state: &State, admitted: &Admitted) -> Self {
+        let authorized = admitted.authorized();
+        let (routed, permit) = (authorized.routed(), authorized.permit());
+        Self {
+            shared: Arc::downgrade(shared),
+            connection: Arc::clone(&routed.exchange.connection),
+            credentials: Credentials {
+                principal: Arc::clone(permit.principal()),
+                authentication: Arc::clone(permit.authentication()),
+                expires_at: authorized.expires_at(),
+            },
+            host: routed.host.clone(),
+            uri: routed.exchange.head.uri.clone(),
+            method: routed.exchange.head.method.clone(),
+            action: routed.action,
+            app: Arc::clone(&routed.app.name),
+            client_address: routed.client_address,
+            generation: AtomicU64::new(state.generation),
+            // Zero: the first question is always asked in full, because requirements have ages of their own.
+            holds_until: AtomicI64::new(0),
+        }
+    }
+
+    fn ask_again(&self, shared: &Shared, state: &State, now: Timestamp) -> Result<(), Denial> {
+        if now >= self.credentials.expires_at {
+            return Err(DenialReason::CredentialExpired.into());
+        }
+        let app = state.routes.resolve(&self.host, self.uri.path()).filter(|app| app.name == self.app);
+        let app = app.ok_or(DenialReason::RouteNotFound)?;
+        let record = authenticate::device::establish(state, &self.connection, now)?;
+        state.still_vouched_for(&self.credentials.principal, record.device.id())?;
+        authenticate::check_assurance(app, &self.credentials, now)?;
+        posture::check(app, &record, now)?;
+        let permit = decide::ask(
+            state,
+            &Question {
+                principal: &self.credentials.principal,
+                authentication: &self.credentials.authentication,
+                device: &record.device,
+                action: self.action,
+                app,
+                method: self.method.as_str(),
+                host: &self.host,
+                path: self.uri.path(),
+                address: self.client_address,
+            },
+            now,
+        )?;
+        let _ = shared;
+        self.generation.store(state.generation, Ordering::Relaxed);
+        let horizon = permit.holds_until().min(self.credentials.expires_at).min(now.plus(LONGEST_TRUST));
+        self.holds_until.store(horizon.as_millis(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Requirements of the app (posture age, authentication age) have deadlines of their own that the permit does not know.
+const LONGEST_TRUST: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Lease for DecisionLease {
+    fn check(&self) -> Result<(), DenialReason> {
+        let Some(shared) = self.shared.upgrade() else {
+            return Ok(());
+        };
+        let now = shared.clock.now();
+        let state = shared.state();
+        let unchanged = state.generation == self.generation.load(Ordering::Relaxed);
+        if unchanged && now.as_millis() < self.holds_until.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.ask_again(&shared, &state, now).map_err(|denial| denial.reason)
+    }
+}

@@ -1,0 +1,29 @@
+//! Third stage: is what the app demands of a device known, fresh and good? Policies may read the same facts; this stage
+//! exists so that the person is told exactly which one to repair.
+
+use masugata_policy::Timestamp;
+
+use super::authenticate::Authenticated;
+use crate::denial::Denial;
+use crate::inventory::Record;
+use crate::state::AppState;
+
+/// A request from a device that meets the app's posture requirements.
+pub(super) struct Assessed(Authenticated);
+
+impl Assessed {
+    pub(in crate::pipeline) fn into_parts(self) -> Authenticated {
+        self.0
+    }
+}
+
+pub(super) fn assess(authenticated: Authenticated) -> Result<Assessed, Denial> {
+    let routed = authenticated.routed();
+    check(&routed.app, authenticated.record(), routed.exchange.received_at)?;
+    Ok(Assessed(authenticated))
+}
+
+/// The rule itself; a lease asks it again.
+pub(super) fn check(app: &AppState, record: &Record, now: Timestamp) -> Result<(), Denial> {
+    Ok(record.device.posture().assess(&app.config.requirements.posture, now)?)
+}

@@ -1,0 +1,69 @@
+//! First stage: is this one well-formed request for something we serve, on a connection that may ask for it?
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use masugata_policy::Action;
+
+use super::facts::Facts;
+use super::well_known;
+use crate::denial::{Denial, DenialReason};
+use crate::exchange::Exchange;
+use crate::forward::headers;
+use crate::framing::h1::Violation;
+use crate::framing::target;
+use crate::state::{AppState, State};
+
+/// A request with the app it is for.
+pub(super) struct Routed {
+    pub(super) exchange: Exchange,
+    pub(super) app: Arc<AppState>,
+    pub(super) action: Action,
+    /// Lower case, without port.
+    pub(super) host: Box<str>,
+    /// The client, or what a trusted forwarder says it is.
+    pub(super) client_address: IpAddr,
+    pub(super) from_trusted_forwarder: bool,
+}
+
+/// What a request is for.
+pub(super) enum Target {
+    App(Routed),
+    /// A built-in public endpoint, answered already.
+    WellKnown(Box<Response<Bytes>>),
+}
+
+pub(super) fn resolve(
+    state: &State,
+    exchange: Exchange,
+    violation: Option<Violation>,
+    facts: &mut Facts,
+) -> Result<Target, Denial> {
+    if let Some(violation) = violation {
+        return Err(Denial::new(violation.reason).with_detail(violation.what));
+    }
+    let head = &exchange.head;
+    let parsed = target::parse(head)?;
+    let host: Box<str> = parsed.host().into();
+    facts.host = Some(host.clone());
+    if !state.host_modes.may_serve(&exchange.connection, &host) {
+        return Err(DenialReason::Misdirected.into());
+    }
+    if headers::names_us_in_via(&head.headers, &state.via_pseudonym) {
+        return Err(DenialReason::LoopDetected.into());
+    }
+    if let Some(response) = well_known::answer(state, head, &host) {
+        return Ok(Target::WellKnown(Box::new(response)));
+    }
+    let app = Arc::clone(state.routes.resolve(&host, head.uri.path()).ok_or(DenialReason::RouteNotFound)?);
+    let action = target::action_of(head);
+    facts.app = Some(Arc::clone(&app));
+    facts.action = Some(action);
+    if action == Action::Connect && !app.config.upgrades {
+        return Err(DenialReason::UpgradeNotAllowed.into());
+    }
+    let (client_address, from_trusted_forwarder) = state.client_address(&exchange);
+    Ok(Target::App(Routed { exchange, app, action, host, client_address, from_trusted_forwarder }))
+}

@@ -1,0 +1,50 @@
+# The words people type. `just check` is exactly what CI runs after the tests.
+
+default:
+    @just --list
+
+# formatting, lints, docs, dependencies
+check: fmt clippy doc deny graph
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# advisories need the network's advisory database: `just advisories`, in the published workflow
+deny:
+    cargo deny --locked check licenses bans sources
+
+advisories:
+    cargo deny check advisories
+
+# the decision and the identities must not know sockets
+graph:
+    ! cargo tree -p masugata-policy -e normal --prefix none | grep -E '^(tokio|hyper|rustls|http) '
+    ! cargo tree -p masugata-certs -e normal --prefix none | grep -E '^(tokio|hyper|cedar-policy|masugata-policy) '
+
+test:
+    cargo test --workspace
+
+# behaviour through the front door only
+it *FILTER:
+    cargo test -p masugata-tests --test it -- {{FILTER}}
+
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# one fuzz target for a minute, e.g. `just fuzz h1_guard` (needs cargo-fuzz and a nightly toolchain)
+fuzz TARGET:
+    cd tests/fuzz && cargo +nightly fuzz run {{TARGET}} -- -max_total_time=60
+
+# micro-benchmarks
+bench *FILTER:
+    cargo bench -p masugata-benches -- {{FILTER}}
+
+# beside nginx, HAProxy and Envoy, where they are installed
+compare *ARGS:
+    cargo run --profile dist -p masugata-benches --bin compare -- {{ARGS}}

@@ -1,0 +1,281 @@
+//! A whole gateway in a directory of its own, with apps, devices, users and policies as the test says.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use masugata::capability::SystemEntropy;
+use masugata::gateway::{Capabilities, Gateway};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::clock::TestClock;
+use crate::pki::{Device, Pki};
+use crate::tokens::{TokenBuilder, TokenIssuer};
+
+/// What the policies of most tests say: employees may do everything.
+const EMPLOYEES: &str = r#"
+@id("employees")
+permit (principal in Masugata::Group::"employees", action, resource);
+"#;
+
+/// A gateway to be started. Apps are reached as `<name>.test`.
+pub struct TestGatewayBuilder {
+    directory: TempDir,
+    pki: Arc<Pki>,
+    clock: Arc<TestClock>,
+    issuer: TokenIssuer,
+    apps: String,
+    devices: String,
+    policy: String,
+    top: String,
+    ingress: String,
+    sections: String,
+    audit: String,
+}
+
+/// A running gateway; ends with the value.
+pub struct TestGateway {
+    gateway: Option<Gateway>,
+    pub clock: Arc<TestClock>,
+    pub issuer: TokenIssuer,
+    pki: Arc<Pki>,
+    directory: TempDir,
+}
+
+impl TestGateway {
+    /// With one good device (`laptop`), one issuer, no apps yet.
+    #[expect(clippy::new_ret_no_self, reason = "reads as a sentence: TestGateway::new().app(…).start()")]
+    pub fn new() -> TestGatewayBuilder {
+        let clock = Arc::new(TestClock::default());
+        let pki = Arc::new(Pki::new(clock.seconds()));
+        let builder = TestGatewayBuilder {
+            directory: tempfile::tempdir().unwrap(),
+            pki,
+            issuer: TokenIssuer::new("https://idp.test", "masugata", "key-1"),
+            apps: String::new(),
+            devices: String::new(),
+            policy: EMPLOYEES.into(),
+            top: String::new(),
+            ingress: String::new(),
+            sections: String::new(),
+            audit: String::new(),
+            clock,
+        };
+        builder.device("laptop", "")
+    }
+
+    /// A client without device and token.
+    pub fn client(&self) -> Client {
+        Client::new(self.address(), &self.pki)
+    }
+
+    /// The client of an ordinary day: `laptop`, and a good token of `ada`, an employee.
+    pub fn ada(&self) -> Client {
+        self.client().device(&self.device("laptop")).token(self.token("ada").sign())
+    }
+
+    /// A good MFA token of an employee, to be changed as the test needs.
+    pub fn token(&self, user: &str) -> TokenBuilder<'_> {
+        self.issuer.token(user, &["employees"], self.clock.seconds())
+    }
+
+    /// The certificate of a device, made on first use.
+    pub fn device(&self, name: &str) -> Device {
+        self.pki.device(name)
+    }
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+    pub fn address(&self) -> SocketAddr {
+        self.gateway().ingress_addresses()[0]
+    }
+    pub fn admin_address(&self) -> SocketAddr {
+        self.gateway().admin_address().unwrap()
+    }
+    pub fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().unwrap()
+    }
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+    /// Replaces a file of the gateway's directory, as `mv` would.
+    pub fn write(&self, name: &str, content: &str) {
+        write(self.directory.path(), name, content);
+    }
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+    /// Replaces the whole policy and reloads.
+    pub async fn set_policy(&self, policy: &str) {
+        self.write("policies/test.cedar", policy);
+        self.gateway().reload().await.unwrap();
+    }
+
+    /// Stops, so that the record is whole, and reads it.
+    pub async fn records(mut self) -> Vec<serde_json::Value> {
+        self.gateway.take().unwrap().shutdown().await;
+        let text = self.read("audit.jsonl");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Stops with grace.
+    pub async fn shutdown(mut self) -> TempDir {
+        self.gateway.take().unwrap().shutdown().await;
+        self.directory
+    }
+}
+
+impl TestGatewayBuilder {
+    /// An internal app in front of `upstream`.
+    pub fn app(self, name: &str, upstream: SocketAddr) -> Self {
+        self.app_with(name, "internal", upstream, "")
+    }
+
+    /// An app with more lines: of `[[app]]` itself, then of its tables.
+    pub fn app_with(mut self, name: &str, level: &str, upstream: SocketAddr, more: &str) -> Self {
+        write!(
+            self.apps,
+            "[[app]]\nname = \"{name}\"\nlevel = \"{level}\"\nhosts = [\"{name}.test\"]\n\
+             upstream.servers = [\"http://{upstream}\"]\n{more}\n"
+        )
+        .unwrap();
+        self
+    }
+
+    /// `[[app]]` as written.
+    pub fn raw_app(mut self, text: &str) -> Self {
+        writeln!(self.apps, "[[app]]\n{text}").unwrap();
+        self
+    }
+
+    /// A row of the inventory with a good posture, and more or other lines.
+    pub fn device(mut self, name: &str, more: &str) -> Self {
+        let (id, observed) = (Pki::identity(name), timestamp(self.clock.seconds() - 60));
+        let defaults = [
+            ("kind", "\"laptop\""),
+            ("ownership", "\"company\""),
+            ("owner", "\"corp/ada\""),
+            ("posture_observed_at", &format!("\"{observed}\"")),
+            ("posture_source", "\"agent\""),
+            ("posture.disk_encrypted", "true"),
+            ("posture.firewall_enabled", "true"),
+            ("posture.screen_lock", "true"),
+            ("posture.patches_current", "true"),
+        ];
+        writeln!(self.devices, "[[device]]\nid = \"{name}\"\nidentities = [\"{id}\"]").unwrap();
+        for (key, value) in defaults {
+            if !more.lines().any(|line| line.split('=').next().unwrap().trim() == key) {
+                writeln!(self.devices, "{key} = {value}").unwrap();
+            }
+        }
+        writeln!(self.devices, "{more}").unwrap();
+        self
+    }
+
+    /// Replaces the policies.
+    pub fn policy(mut self, text: &str) -> Self {
+        self.policy = text.into();
+        self
+    }
+    /// More tables at the end of the configuration.
+    pub fn config(mut self, text: &str) -> Self {
+        writeln!(self.sections, "{text}").unwrap();
+        self
+    }
+    /// More top-level keys.
+    pub fn top(mut self, text: &str) -> Self {
+        writeln!(self.top, "{text}").unwrap();
+        self
+    }
+    /// More keys of `[ingress]`.
+    pub fn ingress(mut self, text: &str) -> Self {
+        writeln!(self.ingress, "{text}").unwrap();
+        self
+    }
+    /// More keys of `[audit]`.
+    pub fn audit(mut self, text: &str) -> Self {
+        writeln!(self.audit, "{text}").unwrap();
+        self
+    }
+    pub fn clock(&self) -> &TestClock {
+        &self.clock
+    }
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes the files and starts.
+    pub async fn start(self) -> TestGateway {
+        self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// # Errors
+    /// What the gateway says when it does not start.
+    pub async fn try_start(self) -> Result<TestGateway, masugata::gateway::StartError> {
+        let directory = self.directory.path();
+        self.pki.write(directory);
+        write(directory, "jwks.json", &self.issuer.jwks().to_string());
+        write(directory, "devices.toml", &self.devices);
+        write(directory, "policies/test.cedar", &self.policy);
+        write(directory, "masugata.toml", &self.text());
+        let capabilities =
+            Capabilities { clock: self.clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let gateway = Gateway::start(&directory.join("masugata.toml"), capabilities).await?;
+        Ok(TestGateway {
+            gateway: Some(gateway),
+            clock: self.clock,
+            issuer: self.issuer,
+            pki: self.pki,
+            directory: self.directory,
+        })
+    }
+
+    fn text(&self) -> String {
+        let listen = if self.ingress.contains("listen") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
+        format!(
+            "policies = [\"policies\"]\n{top}\n\
+             [ingress]\n{listen}{ingress}\n\
+             [[ingress.certificate]]\nchain = \"server.pem\"\nkey = \"server.key\"\n\
+             [devices]\nauthorities = [\"ca.pem\"]\ninventory = \"devices.toml\"\n{crl}\
+             [[issuer]]\nname = \"corp\"\nissuer = \"{issuer}\"\naudiences = [\"{audience}\"]\n\
+             algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n\
+             [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n\
+             [runtime]\nwatch = false\n\
+             {apps}\n{sections}\n",
+            top = self.top,
+            ingress = self.ingress,
+            crl = if directory_has(self.directory.path(), "ca.crl") { "revocation_lists = [\"ca.crl\"]\n" } else { "" },
+            issuer = self.issuer.issuer,
+            audience = self.issuer.audience,
+            audit = self.audit,
+            apps = self.apps,
+            sections = self.sections,
+        )
+    }
+}
+
+fn directory_has(directory: &Path, name: &str) -> bool {
+    directory.join(name).exists()
+}
+
+fn write(directory: &Path, name: &str, content: &str) {
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, content).unwrap();
+    std::fs::rename(temporary, path).unwrap();
+}
+
+/// RFC 3339.
+fn timestamp(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap().to_string()
+}
