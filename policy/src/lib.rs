@@ -7,6 +7,10 @@ mod decide;
 mod deny;
 mod entities;
 mod error;
+mod explain;
+mod facts;
+mod lint;
+mod load;
 mod permit;
 mod posture;
 mod request;
@@ -14,10 +18,15 @@ mod reuse;
 mod schema;
 mod set;
 mod slice;
+#[cfg(test)]
+mod testing;
 mod time;
+mod window;
 
 pub use deny::{Challenge, Deny, DenyCause, Guidance};
 pub use error::{LoadError, Problem};
+pub use explain::{Considered, Effect, Explanation, Outcome};
+pub use lint::Known;
 pub use permit::{Permit, PolicyVersion};
 pub use posture::{
     DevicePosture, Observation, PostureAttribute, PostureFault, PostureRequirement, PostureSource,

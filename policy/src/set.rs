@@ -1,6 +1,20 @@
 //! A policy set: parsed, validated, indexed once at load; asked for every request.
 
-use crate::{Deny, LoadError, Now, Permit, PolicyVersion, Request};
+use std::fmt;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use sha2::{Digest, Sha256};
+
+use crate::decide::no_guidance;
+use crate::deny::{Challenge, Guidance};
+use crate::error::{LoadError, Problem};
+use crate::facts::Facts;
+use crate::lint::{Known, Mention};
+use crate::load;
+use crate::permit::PolicyVersion;
+use crate::reuse::Memo;
+use crate::slice::{Index, Scope, Slices};
 
 /// One file of policies.
 #[derive(Clone, Copy, Debug)]
@@ -11,9 +25,32 @@ pub struct PolicySource<'a> {
     pub text: &'a str,
 }
 
+/// One policy with everything about it that can be known before a request comes.
+pub(crate) struct Compiled {
+    pub(crate) id: Box<str>,
+    pub(crate) file: Arc<str>,
+    pub(crate) line: usize,
+    pub(crate) forbids: bool,
+    pub(crate) policy: cedar_policy::Policy,
+    pub(crate) scope: Scope,
+    pub(crate) facts: Facts,
+    pub(crate) challenge: Option<Challenge>,
+    /// `None` when it has no texts.
+    pub(crate) guidance: Option<Arc<Guidance>>,
+    pub(crate) mentions: Vec<Mention>,
+}
+
 /// See the module's first line.
-#[derive(Debug)]
-pub struct PolicySet {}
+pub struct PolicySet {
+    pub(crate) policies: Vec<Compiled>,
+    by_id: AHashMap<Box<str>, usize>,
+    pub(crate) index: Index,
+    pub(crate) slices: Slices,
+    pub(crate) memo: Memo,
+    pub(crate) version: PolicyVersion,
+    pub(crate) no_guidance: Arc<Guidance>,
+    warnings: Vec<Problem>,
+}
 
 impl PolicySet {
     /// Parses, validates (strictly) and indexes.
@@ -21,31 +58,87 @@ impl PolicySet {
     /// # Errors
     /// All problems of all sources at once. An empty set is an error: it would deny everything, which nobody means.
     pub fn load(sources: &[PolicySource<'_>]) -> Result<Self, LoadError> {
-        let _ = sources;
-        unimplemented!()
+        let loaded = load::load(sources)?;
+        let policies = loaded.policies;
+        let by_id = (0..)
+            .zip(&policies)
+            .map(|(position, policy)| (policy.id.clone(), position))
+            .collect();
+        Ok(Self {
+            by_id,
+            index: Index::of(&policies),
+            slices: Slices::new(),
+            memo: Memo::new(),
+            version: version(sources),
+            no_guidance: no_guidance(),
+            warnings: loaded.warnings,
+            policies,
+        })
     }
 
-    /// Decides, reusing an earlier answer exactly as long as nothing it depended on has changed.
-    ///
-    /// # Errors
-    /// [`Deny`], with its cause; nothing else is possible.
-    pub fn decide(&self, request: &Request<'_>, now: Now) -> Result<Permit, Deny> {
-        let _ = (request, now);
-        unimplemented!()
-    }
-
-    /// Identity of the set, by content.
+    /// Identity of the set, by content: neither the names nor the order of the files matter.
     pub fn version(&self) -> &PolicyVersion {
-        unimplemented!()
+        &self.version
     }
 
     /// How many policies it holds.
     pub fn len(&self) -> usize {
-        0
+        self.policies.len()
     }
 
     /// Never true for a loaded set.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// What is allowed and yet worth a look: letters of different scripts in one word, a set that permits nothing.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// Names in policies that nothing configured has, so that the policy never matches what its author meant: apps, app
+    /// groups, named networks, services, device groups, and people of unknown issuers. In order of file and position.
+    pub fn unknown_names(&self, known: &Known<'_>) -> Vec<Problem> {
+        let policies = self.policies.iter();
+        let mut problems: Vec<Problem> = policies
+            .flat_map(|policy| {
+                let mentions = policy.mentions.iter();
+                mentions.filter_map(|mention| mention.unknown(known, &policy.file))
+            })
+            .collect();
+        problems.sort_by(Problem::by_position);
+        problems.dedup();
+        problems
+    }
+
+    pub(crate) fn policy(&self, id: &str) -> Option<&Compiled> {
+        self.policies.get(*self.by_id.get(id)?)
+    }
+}
+
+impl fmt::Debug for PolicySet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PolicySet")
+            .field("version", &self.version.as_str())
+            .field("policies", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn version(sources: &[PolicySource<'_>]) -> PolicyVersion {
+    let mut texts: Vec<&str> = sources.iter().map(|source| source.text).collect();
+    texts.sort_unstable();
+    let mut digest = Sha256::new();
+    for text in texts {
+        // The length keeps two files apart from one with both texts.
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+    let hex: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    PolicyVersion(format!("sha256:{hex}").into())
 }

@@ -1,0 +1,284 @@
+//! Which facts of a request a policy can read: the leaves of `context`, as a set of bits, and how the set is found by
+//! walking a policy. What a policy does not mention cannot change its answer, so it need not be built, compared or timed.
+
+use cedar_policy::pst;
+
+use crate::posture::PostureAttribute;
+
+/// A set of leaves of `context`. The first [`PostureAttribute::COUNT`] bits are posture attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Facts(u64);
+
+const fn bit(index: usize) -> Facts {
+    Facts(1 << index)
+}
+
+impl Facts {
+    pub(crate) const NONE: Self = Self(0);
+    const POSTURE: Self = Self((1 << PostureAttribute::COUNT) - 1);
+
+    pub(crate) const DEVICE_ID: Self = bit(16);
+    pub(crate) const DEVICE_KIND: Self = bit(17);
+    pub(crate) const DEVICE_OWNERSHIP: Self = bit(18);
+    pub(crate) const DEVICE_OWNED: Self = bit(19);
+    pub(crate) const DEVICE_GROUPS: Self = bit(20);
+    pub(crate) const MULTI_FACTOR: Self = bit(21);
+    pub(crate) const PHISHING_RESISTANT: Self = bit(22);
+    pub(crate) const CERTIFICATE_BOUND: Self = bit(23);
+    pub(crate) const ACR: Self = bit(24);
+    pub(crate) const METHODS: Self = bit(25);
+    pub(crate) const AGE: Self = bit(26);
+    pub(crate) const ADDRESS: Self = bit(27);
+    pub(crate) const NETWORKS: Self = bit(28);
+    pub(crate) const HOUR: Self = bit(29);
+    pub(crate) const MINUTE: Self = bit(30);
+    pub(crate) const WEEKDAY: Self = bit(31);
+    pub(crate) const DATE: Self = bit(32);
+    pub(crate) const REQUEST_METHOD: Self = bit(33);
+    pub(crate) const REQUEST_HOST: Self = bit(34);
+    pub(crate) const REQUEST_PATH: Self = bit(35);
+
+    /// Everything there is to know.
+    pub(crate) const ALL: Self = Self(Self::POSTURE.0 | ((1 << 36) - (1 << 16)));
+
+    /// Facts of the device, whichever time it is.
+    pub(crate) const DEVICE: Self = Self(
+        Self::POSTURE.0
+            | Self::DEVICE_ID.0
+            | Self::DEVICE_KIND.0
+            | Self::DEVICE_OWNERSHIP.0
+            | Self::DEVICE_OWNED.0
+            | Self::DEVICE_GROUPS.0,
+    );
+    /// Facts of the authentication.
+    pub(crate) const AUTHENTICATION: Self = Self(
+        Self::MULTI_FACTOR.0
+            | Self::PHISHING_RESISTANT.0
+            | Self::CERTIFICATE_BOUND.0
+            | Self::ACR.0
+            | Self::METHODS.0
+            | Self::AGE.0,
+    );
+    /// Facts that depend on the zone's offset.
+    pub(crate) const CIVIL: Self =
+        Self(Self::HOUR.0 | Self::MINUTE.0 | Self::WEEKDAY.0 | Self::DATE.0);
+
+    /// The fact that `attribute` is what it is, and fresh.
+    pub(crate) const fn posture(attribute: PostureAttribute) -> Self {
+        bit(attribute as usize)
+    }
+
+    /// Both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether any of `others` is in it.
+    pub(crate) const fn any(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+}
+
+/// Every leaf but the posture attributes, by its path under `context`.
+const NAMED: [(&str, Facts); 20] = [
+    ("device.id", Facts::DEVICE_ID),
+    ("device.kind", Facts::DEVICE_KIND),
+    ("device.ownership", Facts::DEVICE_OWNERSHIP),
+    ("device.owned_by_principal", Facts::DEVICE_OWNED),
+    ("device.groups", Facts::DEVICE_GROUPS),
+    ("authentication.multi_factor", Facts::MULTI_FACTOR),
+    (
+        "authentication.phishing_resistant",
+        Facts::PHISHING_RESISTANT,
+    ),
+    ("authentication.certificate_bound", Facts::CERTIFICATE_BOUND),
+    ("authentication.acr", Facts::ACR),
+    ("authentication.methods", Facts::METHODS),
+    ("authentication.age_minutes", Facts::AGE),
+    ("network.address", Facts::ADDRESS),
+    ("network.names", Facts::NETWORKS),
+    ("time.hour", Facts::HOUR),
+    ("time.minute_of_day", Facts::MINUTE),
+    ("time.weekday", Facts::WEEKDAY),
+    ("time.date", Facts::DATE),
+    ("request.method", Facts::REQUEST_METHOD),
+    ("request.host", Facts::REQUEST_HOST),
+    ("request.path", Facts::REQUEST_PATH),
+];
+
+/// Every leaf with its path under `context`, in the order of the documentation.
+pub(crate) fn leaves() -> impl Iterator<Item = (String, Facts)> {
+    let posture = PostureAttribute::ALL.into_iter().map(|attribute| {
+        let path = format!("device.posture.{}", attribute.as_str());
+        (path, Facts::posture(attribute))
+    });
+    let named = NAMED
+        .into_iter()
+        .map(|(path, fact)| (path.to_owned(), fact));
+    named.chain(posture)
+}
+
+/// The facts that a policy's conditions mention. Whatever is not understood counts as mentioning everything.
+pub(crate) fn mentioned_by(policy: &pst::Template) -> Facts {
+    let mut facts = Facts::NONE;
+    for clause in policy.clauses() {
+        let (pst::Clause::When(condition) | pst::Clause::Unless(condition)) = clause;
+        facts = facts.and(mentioned_in(condition));
+    }
+    facts
+}
+
+fn mentioned_in(expression: &pst::Expr) -> Facts {
+    use pst::Expr;
+    if let Some(path) = context_path(expression) {
+        return under(&path);
+    }
+    match expression {
+        Expr::HasAttr { expr, attrs } => match context_path(expr) {
+            Some(mut path) => {
+                path.extend(attrs.iter().map(|attr| attr.as_str()));
+                under(&path)
+            }
+            None => mentioned_in(expr),
+        },
+        Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } | Expr::Like { expr, .. } => {
+            mentioned_in(expr)
+        }
+        Expr::BinaryOp { left, right, .. } => mentioned_in(left).and(mentioned_in(right)),
+        Expr::Is { expr, in_expr, .. } => in_expr
+            .as_ref()
+            .map_or(Facts::NONE, |group| mentioned_in(group))
+            .and(mentioned_in(expr)),
+        Expr::IfThenElse {
+            cond,
+            then_expr,
+            else_expr,
+        } => mentioned_in(cond)
+            .and(mentioned_in(then_expr))
+            .and(mentioned_in(else_expr)),
+        Expr::Set(members) => all_of(members.iter()),
+        Expr::Record(fields) => all_of(fields.values()),
+        Expr::Literal(_) | Expr::Var(_) => Facts::NONE,
+        // `Unknown`, slots and whatever a later engine brings.
+        Expr::Slot(_) | Expr::Unknown { .. } | _ => Facts::ALL,
+    }
+}
+
+fn all_of<'a>(expressions: impl Iterator<Item = &'a std::sync::Arc<pst::Expr>>) -> Facts {
+    expressions.fold(Facts::NONE, |facts, each| facts.and(mentioned_in(each)))
+}
+
+/// `["device", "kind"]` for `context.device.kind`, `[]` for `context` itself, `None` for anything else.
+pub(crate) fn context_path(expression: &pst::Expr) -> Option<Vec<&str>> {
+    if let pst::Expr::GetAttr { expr, attr } = expression {
+        let mut path = context_path(expr)?;
+        path.push(attr.as_str());
+        return Some(path);
+    }
+    matches!(expression, pst::Expr::Var(pst::Var::Context)).then(Vec::new)
+}
+
+/// The leaves at, below or above `path`. A path that leads to none of them mentions everything.
+fn under(path: &[&str]) -> Facts {
+    let begins = |longer: &[&str], shorter: &[&str]| longer.starts_with(shorter);
+    let facts = leaves()
+        .filter(|(leaf, _)| {
+            let leaf: Vec<&str> = leaf.split('.').collect();
+            begins(&leaf, path) || begins(path, &leaf)
+        })
+        .fold(Facts::NONE, |facts, (_, fact)| facts.and(fact));
+    if facts == Facts::NONE {
+        Facts::ALL
+    } else {
+        facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts_of(condition: &str) -> Facts {
+        let text = format!("permit(principal, action, resource) when {{ {condition} }};");
+        let policy = cedar_policy::Policy::parse(None, text).unwrap();
+        mentioned_by(policy.to_pst().unwrap().body())
+    }
+
+    #[test]
+    fn every_leaf_has_its_own_bit_and_all_is_their_union() {
+        let mut seen = Facts::NONE;
+        for (path, fact) in leaves() {
+            assert_eq!(fact.0.count_ones(), 1, "{path}");
+            assert!(!seen.any(fact), "{path} shares its bit");
+            seen = seen.and(fact);
+        }
+        assert_eq!(seen, Facts::ALL);
+    }
+
+    #[test]
+    fn a_leaf_mentions_itself_only() {
+        for (path, fact) in leaves() {
+            assert_eq!(facts_of(&format!("context.{path} == 1")), fact, "{path}");
+            assert_eq!(facts_of(&format!("context has {path}")), fact, "{path}");
+        }
+        assert_eq!(
+            facts_of("context.device.posture.os_version.major > 3"),
+            Facts::posture(PostureAttribute::OsVersion)
+        );
+        assert_eq!(
+            facts_of("context[\"device\"][\"kind\"] == 1"),
+            Facts::DEVICE_KIND
+        );
+    }
+
+    #[test]
+    fn a_record_passed_around_mentions_all_its_leaves() {
+        let posture = facts_of("context.device.posture == context.device.posture");
+        assert_eq!(posture, Facts::POSTURE);
+        assert_eq!(
+            facts_of("(if true then context.device else context.device).kind == 1"),
+            Facts::DEVICE
+        );
+        assert_eq!(facts_of("context == context"), Facts::ALL);
+        assert_eq!(facts_of("[context].contains(context)"), Facts::ALL);
+        assert_eq!(facts_of("{a: context}.a.b == 1"), Facts::ALL);
+    }
+
+    #[test]
+    fn an_unknown_path_mentions_everything() {
+        assert_eq!(facts_of("context.mood == 1"), Facts::ALL);
+        assert_eq!(facts_of("context has mood"), Facts::ALL);
+    }
+
+    #[test]
+    fn mentions_are_found_wherever_they_hide() {
+        let hour = "context.time.hour";
+        for condition in [
+            format!("-{hour} == 1"),
+            format!("[1, {hour}].contains(1)"),
+            format!("{{a: {hour}}}.a == 1"),
+            format!("if {hour} == 1 then true else false"),
+            format!("if true then {hour} == 1 else false"),
+            format!("if true then true else {hour} == 1"),
+            format!("1 + {hour} == 1"),
+            format!("principal in {hour}"),
+            format!("principal is Masugata::User in {hour}"),
+            format!("{hour} like \"*\""),
+            format!("!({hour} == 1)"),
+            format!("true || {hour} == 1"),
+        ] {
+            assert_eq!(facts_of(&condition), Facts::HOUR, "{condition}");
+        }
+        assert_eq!(facts_of("principal has name"), Facts::NONE);
+    }
+
+    #[test]
+    fn an_unless_clause_mentions_like_a_when_clause() {
+        let text = "permit(principal, action, resource) when { context.time.hour > 3 } unless { context.network.names.contains(\"x\") };";
+        let policy = cedar_policy::Policy::parse(None, text).unwrap();
+        assert_eq!(
+            mentioned_by(policy.to_pst().unwrap().body()),
+            Facts::HOUR.and(Facts::NETWORKS)
+        );
+    }
+}

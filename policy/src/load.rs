@@ -1,0 +1,422 @@
+//! From policy files to a checked list of policies, or to everything that is wrong with them.
+//!
+//! Beyond the engine's strict validation, each policy needs a unique `@id`, its annotations are a closed list, and
+//! policies that can never apply are errors: whoever writes a rule means it to do something.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cedar_policy::{Effect, PolicyId, ValidationMode, ValidationWarning, Validator};
+use miette::Diagnostic;
+
+use crate::deny::{Challenge, Guidance};
+use crate::error::{LoadError, Problem, Text, nearest};
+use crate::facts::{Facts, mentioned_by};
+use crate::lint::{self, Mention};
+use crate::schema::schema;
+use crate::set::{Compiled, PolicySource};
+use crate::slice::Scope;
+
+/// The annotations that mean something to us.
+const ANNOTATIONS: [&str; 7] = [
+    "id",
+    "description",
+    "reason_en",
+    "reason_ja",
+    "remedy_en",
+    "remedy_ja",
+    "challenge",
+];
+
+const CHALLENGES: [(&str, Challenge); 3] = [
+    ("mfa", Challenge::MultiFactor),
+    ("phishing_resistant", Challenge::PhishingResistant),
+    ("fresh", Challenge::Fresh),
+];
+
+/// Longest `@id`, in bytes: it is in every audit record.
+const LONGEST_ID: usize = 100;
+
+pub(crate) struct Loaded {
+    pub(crate) policies: Vec<Compiled>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// A parsed policy and where it stands.
+struct Candidate<'a> {
+    text: Text<'a>,
+    file: Arc<str>,
+    offset: usize,
+    policy: cedar_policy::Policy,
+    annotations: Annotations,
+}
+
+#[derive(Default)]
+struct Annotations {
+    id: Option<(Box<str>, usize)>,
+    challenge: Option<Challenge>,
+    guidance: Guidance,
+}
+
+pub(crate) fn load(sources: &[PolicySource<'_>]) -> Result<Loaded, LoadError> {
+    let mut problems = Vec::new();
+    let mut candidates = Vec::new();
+    for source in sources {
+        parse(source, &mut candidates, &mut problems);
+    }
+    if candidates.is_empty() && problems.is_empty() {
+        problems.push(nothing_there(sources));
+    }
+    check_ids(&candidates, &mut problems);
+    let mut warnings = Vec::new();
+    validate(&candidates, &mut problems, &mut warnings);
+    let policies: Vec<Compiled> = candidates
+        .into_iter()
+        .map(|candidate| compile(candidate, &mut problems))
+        .collect();
+    if !problems.is_empty() {
+        problems.sort_by(Problem::by_position);
+        problems.dedup();
+        return Err(LoadError { problems });
+    }
+    warnings.extend(permits_nothing(&policies));
+    Ok(Loaded { policies, warnings })
+}
+
+fn nothing_there(sources: &[PolicySource<'_>]) -> Problem {
+    Problem {
+        file: sources
+            .first()
+            .map_or("policies", |source| source.name)
+            .into(),
+        line: None,
+        column: None,
+        message: "no policies found, so that every request would be denied".to_owned(),
+        help: Some(
+            "write at least one `permit`; the starter set in deploy/policies is a good beginning"
+                .to_owned(),
+        ),
+    }
+}
+
+fn permits_nothing(policies: &[Compiled]) -> Option<Problem> {
+    let first = policies.first()?;
+    policies
+        .iter()
+        .all(|policy| policy.forbids)
+        .then(|| Problem {
+            file: first.file.as_ref().into(),
+            line: None,
+            column: None,
+            message: "there is no `permit` policy, so that every request is denied".to_owned(),
+            help: Some("what no policy permits is denied; `forbid` only takes away".to_owned()),
+        })
+}
+
+fn parse<'a>(
+    source: &PolicySource<'a>,
+    candidates: &mut Vec<Candidate<'a>>,
+    problems: &mut Vec<Problem>,
+) {
+    let text = Text {
+        file: source.name,
+        text: source.text,
+    };
+    let parsed = match cedar_policy::PolicySet::from_str(source.text) {
+        Ok(parsed) => parsed,
+        Err(errors) => {
+            problems.extend(errors.iter().map(|error| translate(text, error)));
+            return;
+        }
+    };
+    for template in parsed.templates() {
+        let offset = template.as_ref().loc().map(|place| place.span.offset());
+        problems.push(text.problem(
+            offset,
+            "policy templates cannot be used here",
+            Some("replace `?principal` and `?resource` by groups of people and apps".to_owned()),
+        ));
+    }
+    let file: Arc<str> = source.name.into();
+    let mut found: Vec<Candidate<'a>> = parsed
+        .policies()
+        .map(|policy| Candidate {
+            text,
+            file: Arc::clone(&file),
+            offset: policy.as_ref().loc().map_or(0, |place| place.span.offset()),
+            annotations: annotations(text, policy, problems),
+            policy: policy.clone(),
+        })
+        .collect();
+    found.sort_by_key(|candidate| candidate.offset);
+    candidates.append(&mut found);
+}
+
+fn annotations(
+    text: Text<'_>,
+    policy: &cedar_policy::Policy,
+    problems: &mut Vec<Problem>,
+) -> Annotations {
+    let mut ours = Annotations::default();
+    for (name, annotation) in policy.as_ref().annotations() {
+        let name: &str = name.as_ref();
+        let value = annotation.val.as_str();
+        let offset = annotation.loc.as_ref().map(|place| place.span.offset());
+        let texts = &mut ours.guidance;
+        let slot = match name {
+            "id" => {
+                if let Some((message, help)) = wrong_with_id(value) {
+                    problems.push(text.problem(offset, message, Some(help)));
+                }
+                ours.id = Some((value.into(), offset.unwrap_or(0)));
+                continue;
+            }
+            "challenge" => {
+                let result = challenge(value, policy.effect());
+                match result {
+                    Ok(challenge) => ours.challenge = Some(challenge),
+                    Err((message, help)) => {
+                        problems.push(text.problem(offset, message, Some(help)))
+                    }
+                }
+                continue;
+            }
+            "description" => continue,
+            "reason_en" => &mut texts.reason_en,
+            "reason_ja" => &mut texts.reason_ja,
+            "remedy_en" => &mut texts.remedy_en,
+            "remedy_ja" => &mut texts.remedy_ja,
+            unknown => {
+                let help = match nearest(unknown, ANNOTATIONS) {
+                    Some(meant) => format!("did you mean `@{meant}`?"),
+                    None => format!("known annotations are @{}", ANNOTATIONS.join(", @")),
+                };
+                let message = format!("unknown annotation `@{unknown}`");
+                problems.push(text.problem(offset, message, Some(help)));
+                continue;
+            }
+        };
+        if value.trim().is_empty() {
+            let help = format!("write the text for people: `@{name}(\"…\")`");
+            problems.push(text.problem(offset, format!("`@{name}` has no text"), Some(help)));
+        }
+        *slot = Some(value.into());
+    }
+    ours
+}
+
+fn wrong_with_id(id: &str) -> Option<(String, String)> {
+    let help = "an id is a short name, for example `@id(\"internal-needs-mfa\")`".to_owned();
+    if id.is_empty() {
+        return Some(("the `@id` is empty".to_owned(), help));
+    }
+    if id.len() > LONGEST_ID {
+        let message = format!("the `@id` is longer than {LONGEST_ID} bytes");
+        return Some((message, help));
+    }
+    let strange = |letter: &char| !letter.is_alphanumeric() && !"-_./:".contains(*letter);
+    id.chars().find(strange).map(|letter| {
+        let message = format!("the `@id` holds `{}`", letter.escape_debug());
+        let help = format!("use letters, digits, `-`, `_`, `.`, `/` and `:`; {help}");
+        (message, help)
+    })
+}
+
+fn challenge(value: &str, effect: Effect) -> Result<Challenge, (String, String)> {
+    if effect == Effect::Permit {
+        return Err((
+            "`@challenge` on a `permit`".to_owned(),
+            "a challenge says what would lift a `forbid`; write it there".to_owned(),
+        ));
+    }
+    let known = CHALLENGES.into_iter().find(|(word, _)| *word == value);
+    known.map(|(_, challenge)| challenge).ok_or_else(|| {
+        let words = CHALLENGES.map(|(word, _)| word);
+        let help = match nearest(value, words) {
+            Some(meant) => format!("did you mean `@challenge(\"{meant}\")`?"),
+            None => format!("challenges are `{}`", words.join("`, `")),
+        };
+        (format!("unknown challenge `{value}`"), help)
+    })
+}
+
+fn check_ids(candidates: &[Candidate<'_>], problems: &mut Vec<Problem>) {
+    let mut first_at: BTreeMap<&str, (&Candidate<'_>, usize)> = BTreeMap::new();
+    for candidate in candidates {
+        let Some((id, offset)) = &candidate.annotations.id else {
+            let help = "write `@id(\"a-short-name\")` above it; the name appears in the audit log";
+            problems.push(candidate.text.problem(
+                Some(candidate.offset),
+                "the policy has no `@id`",
+                Some(help.to_owned()),
+            ));
+            continue;
+        };
+        if let Some((first, first_offset)) = first_at.get(&**id) {
+            let (line, _) = first.text.position(*first_offset);
+            let help = format!("the first is at {}:{line}; ids are unique", first.text.file);
+            let message = format!("two policies have the id `{id}`");
+            problems.push(candidate.text.problem(Some(*offset), message, Some(help)));
+        } else {
+            first_at.insert(id, (candidate, *offset));
+        }
+    }
+}
+
+fn validate(
+    candidates: &[Candidate<'_>],
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) {
+    // Own ids, since those of the author may be missing or twice there.
+    let numbered = (0..)
+        .zip(candidates)
+        .map(|(number, candidate): (usize, _)| {
+            candidate.policy.new_id(PolicyId::new(number.to_string()))
+        });
+    let set = match cedar_policy::PolicySet::from_policies(numbered) {
+        Ok(set) => set,
+        Err(error) => {
+            let text = candidates.first().map_or(
+                Text {
+                    file: "policies",
+                    text: "",
+                },
+                |candidate| candidate.text,
+            );
+            problems.push(text.problem(None, error.to_string(), None));
+            return;
+        }
+    };
+    let source = |id: &PolicyId| {
+        let number = AsRef::<str>::as_ref(id).parse::<usize>().ok();
+        number.and_then(|number| candidates.get(number))
+    };
+    let result = Validator::new(schema().clone()).validate(&set, ValidationMode::Strict);
+    for error in result.validation_errors() {
+        if let Some(candidate) = source(error.policy_id()) {
+            let mut problem = candidate.explained(error);
+            problem.help = better_help(&problem).or(problem.help);
+            problems.push(problem);
+        }
+    }
+    for warning in result.validation_warnings() {
+        let Some(candidate) = source(warning.policy_id()) else {
+            continue;
+        };
+        let problem = candidate.explained(warning);
+        match warning {
+            ValidationWarning::ImpossiblePolicy(_)
+            | ValidationWarning::InvalidActionApplication(_) => {
+                problems.push(Problem {
+                    help: Some(
+                        "the policy can never apply: look for comparisons that cannot hold together, \
+                         and for `==` with a group of actions, which needs `in`"
+                            .to_owned(),
+                    ),
+                    ..problem
+                });
+            }
+            // Text that reads otherwise than it works has no place in a security rule.
+            ValidationWarning::BidiCharsInString(_)
+            | ValidationWarning::BidiCharsInIdentifier(_) => problems.push(problem),
+            ValidationWarning::MixedScriptString(_)
+            | ValidationWarning::MixedScriptIdentifier(_)
+            | ValidationWarning::ConfusableIdentifier(_)
+            | _ => {
+                if !problem.message.chars().all(usual_in_japan) {
+                    warnings.push(problem);
+                }
+            }
+        }
+    }
+}
+
+/// Latin, kana and kanji are mixed in ordinary Japanese names, and not confused with each other.
+fn usual_in_japan(letter: char) -> bool {
+    letter.is_ascii()
+        || matches!(letter, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ff00}'..='\u{ffef}')
+}
+
+impl Candidate<'_> {
+    fn explained(&self, error: &impl Diagnostic) -> Problem {
+        let mut problem = translate(self.text, error);
+        if problem.line.is_none() {
+            let (line, column) = self.text.position(self.offset);
+            (problem.line, problem.column) = (Some(line), Some(column));
+        }
+        problem
+    }
+}
+
+/// The engine's error in our shape. It names the policy by its number, which means nothing to the author.
+fn translate(text: Text<'_>, error: &(impl Diagnostic + ?Sized)) -> Problem {
+    let offset = error
+        .labels()
+        .and_then(|mut labels| labels.next())
+        .map(|label| label.offset());
+    let message = error.to_string();
+    let message = match message.strip_prefix("for policy `") {
+        Some(rest) => rest.split_once("`, ").or(rest.split_once("`: ")),
+        None => None,
+    }
+    .map_or(message.as_str(), |(_, rest)| rest);
+    let help = error.help().map(|help| help.to_string());
+    text.problem(offset, message, help)
+}
+
+/// Words from a fixed list are entities, which people will forget.
+fn better_help(problem: &Problem) -> Option<String> {
+    let examples = [
+        ("Masugata::DeviceKind", "laptop"),
+        ("Masugata::Ownership", "company"),
+        ("Masugata::Weekday", "monday"),
+        ("Masugata::Level", "internal"),
+    ];
+    if !problem.message.contains("String") {
+        return None;
+    }
+    let named = |(kind, _): &(&str, &str)| problem.message.contains(kind);
+    let (kind, word) = examples.into_iter().find(named)?;
+    Some(format!("write it with its type: `{kind}::\"{word}\"`"))
+}
+
+fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
+    let Candidate {
+        text,
+        file,
+        offset,
+        policy,
+        annotations,
+    } = candidate;
+    let (line, _) = text.position(offset);
+    let id = annotations.id.map_or_else(Box::default, |(id, _)| id);
+    let guidance = annotations.guidance;
+    let (facts, mentions) = match policy.to_pst() {
+        Ok(tree) => {
+            let place = lint::Place {
+                text,
+                policy: offset,
+            };
+            problems.extend(lint::dead_comparisons(tree.body(), place));
+            (
+                mentioned_by(tree.body()),
+                lint::mentions(&policy, tree.body(), place),
+            )
+        }
+        Err(_) => (Facts::ALL, Vec::<Mention>::new()),
+    };
+    Compiled {
+        forbids: policy.effect() == Effect::Forbid,
+        scope: Scope::of(&policy),
+        policy: policy.new_id(PolicyId::new(&id)),
+        challenge: annotations.challenge,
+        guidance: (guidance != Guidance::default()).then(|| Arc::new(guidance)),
+        id,
+        file,
+        line,
+        facts,
+        mentions,
+    }
+}

@@ -1,0 +1,130 @@
+//! People, devices and questions for the tests of this crate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::posture::{DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue};
+use crate::request::{
+    Action, App, Authentication, Device, DeviceKind, Level, NetworkNames, Ownership, Principal,
+    PrincipalKind, Request, RequestFacts,
+};
+use crate::set::{PolicySet, PolicySource};
+use crate::time::{Now, Timestamp};
+
+/// 2026-11-23T09:41:08Z, a Monday.
+pub(crate) const AT: Timestamp = Timestamp::from_seconds(1_795_426_868);
+
+const NONE: [&str; 0] = [];
+
+pub(crate) fn user(id: &str, groups: &[&str]) -> Arc<Principal> {
+    let groups = groups.iter().copied();
+    Arc::new(Principal::new(
+        PrincipalKind::User,
+        id,
+        "corp",
+        None,
+        groups,
+        NONE,
+    ))
+}
+
+pub(crate) fn observed(value: PostureValue, observed_at: Timestamp) -> Observation {
+    Observation {
+        value,
+        source: PostureSource::Mdm,
+        observed_at,
+        max_age: Duration::from_secs(3600),
+    }
+}
+
+/// Everything good, seen at [`AT`], for an hour.
+pub(crate) fn full_posture() -> DevicePosture {
+    PostureAttribute::ALL
+        .into_iter()
+        .fold(DevicePosture::default(), |posture, attribute| {
+            let value = match attribute {
+                PostureAttribute::OsVersion => PostureValue::Version(14, 6, 1),
+                _ => PostureValue::Flag(true),
+            };
+            posture.with(attribute, observed(value, AT))
+        })
+}
+
+pub(crate) fn laptop(posture: DevicePosture) -> Arc<Device> {
+    Arc::new(Device::new(
+        "laptop-7",
+        DeviceKind::Laptop,
+        Ownership::Company,
+        Some("corp/ada"),
+        ["field"],
+        posture,
+    ))
+}
+
+/// A question that tests change one thing of.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) device: Arc<Device>,
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) action: Action,
+    pub(crate) app: Arc<App>,
+    pub(crate) method: String,
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) networks: NetworkNames,
+    pub(crate) now: Now,
+}
+
+/// Ada reads the wiki on her good laptop, signed in with a passkey ten minutes ago.
+pub(crate) fn asked() -> Asked {
+    let proved_at = Some(AT.minus(Duration::from_secs(600)));
+    Asked {
+        principal: user("corp/ada", &["employees", "hr"]),
+        device: laptop(full_posture()),
+        authentication: Arc::new(Authentication::new(
+            true,
+            true,
+            Some("aal2"),
+            ["hwk"],
+            proved_at,
+            true,
+        )),
+        action: Action::Read,
+        app: Arc::new(App::new("wiki", Level::Internal, ["tools"])),
+        method: "GET".to_owned(),
+        host: "wiki.example".to_owned(),
+        path: "/".to_owned(),
+        address: [192, 0, 2, 1].into(),
+        networks: Arc::from([]),
+        now: Now::utc(AT),
+    }
+}
+
+impl Asked {
+    pub(crate) fn request(&self) -> Request<'_> {
+        Request {
+            principal: &self.principal,
+            device: &self.device,
+            authentication: &self.authentication,
+            action: self.action,
+            app: &self.app,
+            facts: RequestFacts {
+                method: &self.method,
+                host: &self.host,
+                path: &self.path,
+                address: self.address,
+                networks: &self.networks,
+            },
+        }
+    }
+}
+
+pub(crate) fn set(text: &str) -> PolicySet {
+    let loaded = PolicySet::load(&[PolicySource {
+        name: "test.cedar",
+        text,
+    }]);
+    loaded.unwrap_or_else(|error| panic!("{error}"))
+}
