@@ -1,9 +1,25 @@
 //! The record: two events per request, each exactly once, chained so that no edit goes unseen.
 //!
 //! Stages never write here; they return facts, and `pipeline` records them through a [`trail::Trail`].
+//! ```text
+//! Trail -> Auditor (bounded queue) -> writer thread -> line (JSON) -> chain (hash) -> file + checkpoint
+//! ```
+//! `docs/audit-log.md` is the format's contract with everyone who reads the file; tests hold both to each other.
 
 pub mod chain;
+mod checkpoint;
 pub mod event;
+mod file;
+mod line;
+mod recover;
 pub mod sink;
+mod text;
 pub mod trail;
 pub mod verify;
+mod writer;
+
+pub use sink::{AuditError, Auditor, Counters, Kept, Unavailable};
+pub use trail::{CompletionTrail, Facts, Opening, Trail};
+
+#[cfg(test)]
+mod fixtures;

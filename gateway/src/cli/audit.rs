@@ -1,0 +1,179 @@
+//! `masugata audit`: for those who review the record.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::audit::chain::{Hash, Head};
+use crate::audit::verify::{Finding, Report, Summary, verify};
+
+/// Nothing is wrong.
+const INTACT: u8 = 0;
+/// Changed, cut or damaged.
+const BROKEN: u8 = 1;
+/// Used wrongly, or a file cannot be read.
+const UNREADABLE: u8 = 2;
+
+/// What can be done with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Check that no line of the audit log was changed, removed, inserted or moved
+    Verify(VerifyArgs),
+}
+
+/// Every line states a hash over its own bytes and, through the line before, over all earlier ones. Beside the log,
+/// `<FILE>.head` says how far it had come at the last flush, so that a missing end shows, too. A log may be checked while it is
+/// being written.
+///
+/// Exit codes: 0 nothing is wrong, 1 changed or damaged, 2 wrong usage or unreadable.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  masugata audit verify /var/log/masugata/audit.jsonl
+  masugata audit verify audit.jsonl.2 audit.jsonl.1 audit.jsonl
+  zcat audit.jsonl.3.gz | masugata audit verify -")]
+pub struct VerifyArgs {
+    /// Log files in the order in which they were written, oldest first; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Hash (64 hex digits) that the first line must follow, noted earlier or kept elsewhere
+    #[arg(long, value_name = "HASH", value_parser = parse_hash)]
+    pub from_hash: Option<Hash>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_hash(text: &str) -> Result<Hash, String> {
+    Hash::parse(text.as_bytes()).ok_or_else(|| "a hash has 64 hex digits, in lower case".to_owned())
+}
+
+/// Runs a command, writes to `out`, and returns the exit code.
+pub fn run(command: &AuditCommand, out: &mut dyn Write) -> u8 {
+    let AuditCommand::Verify(args) = command;
+    let written = match verify(&args.files, args.from_hash) {
+        Ok(report) if args.json => write_json(&report, out).map(|()| code(&report)),
+        Ok(report) => write_text(&report, out).map(|()| code(&report)),
+        Err(error) if args.json => {
+            writeln!(out, "{}", json!({"ok": false, "error": error.to_string()}))
+                .map(|()| UNREADABLE)
+        }
+        Err(error) => writeln!(out, "error: {error}").map(|()| UNREADABLE),
+    };
+    written.unwrap_or(UNREADABLE)
+}
+
+fn code(report: &Report) -> u8 {
+    if report.is_intact() { INTACT } else { BROKEN }
+}
+
+fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for finding in &report.findings {
+        write_finding(finding, out)?;
+    }
+    let hidden = report.faults.saturating_sub(report.findings.len() as u64);
+    if hidden > 0 {
+        writeln!(out, "… and {hidden} more")?;
+    }
+    for summary in &report.files {
+        write_summary(summary, out)?;
+    }
+    if report.is_intact() {
+        let lines: u64 = report.files.iter().map(|summary| summary.lines).sum();
+        writeln!(
+            out,
+            "intact: {lines} lines, {}",
+            Shown(report.files.last().map(|file| file.head))
+        )
+    } else {
+        writeln!(out, "BROKEN: {} findings", report.faults)
+    }
+}
+
+fn write_finding(finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{}:{}: ", finding.file.display(), finding.line)?;
+    if let Some(seq) = finding.seq {
+        write!(out, "seq {seq}, ")?;
+    }
+    writeln!(out, "byte {}: {}", finding.offset, finding.fault)
+}
+
+fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{}: {} lines", summary.file.display(), summary.lines)?;
+    if let (Some(first), Some(last)) = (&summary.first_time, &summary.last_time) {
+        // As read from the file, which may be anybody's by now.
+        write!(out, ", {} to {}", first.escape_debug(), last.escape_debug())?;
+    }
+    writeln!(out)?;
+    if let Some(before) = summary.follows {
+        writeln!(out, "  follows an earlier file: {}", Shown(Some(before)))?;
+    }
+    if summary.remainder > 0 {
+        writeln!(
+            out,
+            "  {} bytes after the last whole line: being written just now, or torn by a crash",
+            summary.remainder
+        )?;
+    }
+    match summary.checkpoint {
+        Some(seq) => writeln!(out, "  checkpoint: whole up to seq {seq}"),
+        None => writeln!(
+            out,
+            "  checkpoint: none for these lines; a missing end shows only in the file that follows"
+        ),
+    }
+}
+
+struct Shown(Option<Head>);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(head) => write!(formatter, "seq {}, hash {}", head.sequence, head.hash),
+            None => formatter.write_str("nothing"),
+        }
+    }
+}
+
+fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let head = |head: Head| json!({"seq": head.sequence, "hash": head.hash.to_string()});
+    let files: Vec<Value> = report
+        .files
+        .iter()
+        .map(|file| {
+            json!({
+                "file": file.file.to_string_lossy(),
+                "lines": file.lines,
+                "first_seq": file.first_seq,
+                "first_time": file.first_time,
+                "last_time": file.last_time,
+                "follows": file.follows.map(head),
+                "head": head(file.head),
+                "bytes_after_last_line": file.remainder,
+                "checkpoint_seq": file.checkpoint,
+            })
+        })
+        .collect();
+    let findings: Vec<Value> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "file": finding.file.to_string_lossy(),
+                "line": finding.line,
+                "seq": finding.seq,
+                "offset": finding.offset,
+                "code": finding.fault.code(),
+                "message": finding.fault.to_string(),
+            })
+        })
+        .collect();
+    let value = json!({
+        "ok": report.is_intact(),
+        "faults": report.faults,
+        "files": files,
+        "findings": findings,
+    });
+    writeln!(out, "{value}")
+}
