@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::audit::event::Operation;
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
@@ -64,6 +66,18 @@ impl Shared {
     pub(crate) fn next_request_id(&self) -> RequestId {
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         RequestId((u128::from(self.request_prefix) << 64) | u128::from(count))
+    }
+
+    /// Records something that happened to the gateway itself.
+    pub(crate) fn record(&self, kind: &'static str, detail: String) {
+        let state = self.state();
+        self.auditor.operation(Operation {
+            at: self.clock.now(),
+            generation: state.generation,
+            kind,
+            detail,
+            policy_version: Some(state.policies.version().clone()),
+        });
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {
@@ -161,10 +175,10 @@ impl Gateway {
             tasks.spawn(reload::watch(Arc::clone(&shared), config_path.clone(), background.clone())?);
         }
         let gateway = Self { shared, config_path, ingress, admin, tasks, background };
-        gateway.record("started", &format!("masugata {}", env!("CARGO_PKG_VERSION")));
+        gateway.record("started", concat!("masugata ", env!("CARGO_PKG_VERSION")));
         for warning in gateway.shared.state().warnings() {
             tracing::warn!("{warning}");
-            gateway.record("warning", &warning);
+            gateway.record("warning", warning);
         }
         Ok(gateway)
     }
@@ -210,14 +224,19 @@ impl Gateway {
         while self.tasks.join_next().await.is_some() {}
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
-        let _ = tokio::task::spawn_blocking(move || auditor.close()).await;
+        let written = tokio::task::spawn_blocking(move || auditor.close(RECORD_PATIENCE)).await.unwrap_or(false);
+        if !written {
+            tracing::error!(records = self.shared.auditor.depth(), "stopped with records that could not be written");
+        }
     }
 
-    fn record(&self, kind: &'static str, detail: &str) {
-        let state = self.shared.state();
-        self.shared.auditor.operation(kind, state.generation, detail.to_owned(), Some(state.policies.version().clone()));
+    fn record(&self, kind: &'static str, detail: impl Into<String>) {
+        self.shared.record(kind, detail.into());
     }
 }
+
+/// How long stopping waits for a disk that does not take the last records.
+const RECORD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Parsing and policy validation take milliseconds: never on a thread that serves requests.
 pub(crate) async fn load_off_thread(path: &Path) -> Result<Config, LoadError> {

@@ -32,15 +32,14 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded
         Ok(reloaded) => {
             shared.metrics.reloaded(true, reloaded.generation);
             tracing::info!(generation = reloaded.generation, policies = %reloaded.policy_version, "reloaded");
-            let version = shared.state().policies.version().clone();
-            shared.auditor.operation("reloaded", reloaded.generation, path.display().to_string(), Some(version));
+            shared.record("reloaded", path.display().to_string());
         }
         Err(error) => {
             let state = shared.state();
             shared.metrics.reloaded(false, state.generation);
             tracing::error!("not reloaded, the configuration in force stays:\n{error}");
             let detail = error.problems.iter().map(summary).collect::<Vec<_>>().join("; ");
-            shared.auditor.operation("reload-refused", state.generation, detail, Some(state.policies.version().clone()));
+            shared.record("reload-refused", detail);
         }
     }
     outcome

@@ -77,6 +77,11 @@ pub(crate) struct ServiceAccount {
 }
 
 impl State {
+    /// The app of that name.
+    pub(crate) fn app(&self, name: &str) -> Option<&Arc<AppState>> {
+        self.apps.iter().find(|app| &*app.name == name)
+    }
+
     /// The client's address: the peer's, or what a trusted forwarder in front of us says.
     pub(crate) fn client_address(&self, exchange: &Exchange) -> (IpAddr, bool) {
         let peer = exchange.connection.remote.ip().to_canonical();

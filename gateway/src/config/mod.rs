@@ -5,6 +5,7 @@
 
 pub mod defaults;
 pub mod error;
+mod files;
 pub mod load;
 pub mod raw;
 

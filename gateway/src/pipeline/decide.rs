@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use masugata_policy::{Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp};
 
-use super::facts::Facts;
 use super::posture::Assessed;
 use super::route::Routed;
 use crate::denial::Denial;
@@ -29,9 +28,12 @@ impl Authorized {
     pub(super) fn permit(&self) -> &Permit {
         &self.permit
     }
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
 }
 
-pub(super) fn decide(state: &State, assessed: Assessed, _facts: &mut Facts) -> Result<Authorized, Denial> {
+pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, Denial> {
     let (routed, record, credentials) = assessed.into_parts().into_parts();
     let question = Question {
         principal: &credentials.principal,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use masugata_policy::{Permit, Timestamp};
 
 use super::decide::Authorized;
-use super::facts::Facts;
+use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::limits::quota::LimitSubject;

@@ -9,7 +9,6 @@
 
 mod authenticate;
 mod decide;
-pub(crate) mod facts;
 mod lease;
 mod limit;
 mod posture;
@@ -19,21 +18,20 @@ mod well_known;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use crate::audit::event::{Decision, Verdict};
-use crate::audit::trail::Trail;
+use crate::audit::trail::{CompletionTrail, Opening, Trail};
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
-use crate::forward::{self, Body, Outbound};
+use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::h1::Violation;
 use crate::gateway::Shared;
-use crate::respond;
-use crate::state::State;
+use crate::issuer::challenge;
+use crate::respond::{self, Preferences};
+use crate::state::{AppState, State};
 
-use facts::Facts;
 use lease::DecisionLease;
 use limit::Admitted;
 use route::Target;
@@ -46,7 +44,6 @@ pub(crate) async fn serve(
     violation: Option<Violation>,
 ) -> Response<Body> {
     let state = shared.state();
-    let started = shared.clock.monotonic();
     let (head, body) = request.into_parts();
     let exchange = Exchange {
         id: shared.next_request_id(),
@@ -54,32 +51,40 @@ pub(crate) async fn serve(
         head,
         body,
         received_at: shared.clock.now(),
-        started,
+        started: shared.clock.monotonic(),
     };
-    let preferences = respond::Preferences::of(&exchange.head);
     let id = exchange.id;
-    let mut trail = shared.auditor.trail(id, state.generation, exchange.started);
-    let mut facts = Facts::of(&exchange, state.generation);
-
-    let halt = match run(&shared, &state, exchange, violation, &mut facts, &mut trail).await {
+    let mut trail = Trail::open(
+        &shared.auditor,
+        Opening {
+            request: id,
+            generation: state.generation,
+            connection: Arc::clone(&exchange.connection),
+            method: exchange.head.method.clone(),
+            uri: exchange.head.uri.clone(),
+            started: exchange.started,
+        },
+    );
+    // Read only when the answer is ours to give, but the request will be gone by then.
+    let preferences = Preferences::of(&exchange.head);
+    let halt = match run(&shared, &state, exchange, violation, trail).await {
         Ok(response) => return response,
         Err(halt) => halt,
     };
     let (response, completion) = match halt {
-        Halt::Denied(denial) => {
-            shared.metrics.denied(denial.reason, facts.app_metrics());
+        Halt::Denied(denial, mut trail) => {
+            let app = trail.facts.app.as_ref().and_then(|app| state.app(app.name()));
+            shared.metrics.denied(denial.reason, app.map(|app| &*app.metrics));
             tracing::debug!(request = %id, reason = denial.reason.code(), detail = denial.detail.as_deref(), "denied");
-            let challenge = facts.challenge(&state, &denial);
-            let response = respond::denial(&denial, &preferences, id, &state.config.pages, challenge);
-            let completion = trail.denied(facts.into_decision(verdict_of(&denial)));
-            (response, completion)
+            let challenge = challenge(&state, app, trail.facts.host.as_deref(), &denial);
+            trail.denied(&denial);
+            (respond::denial(&denial, &preferences, id, &state.config.pages, challenge), trail.into_completion())
         }
-        Halt::Failed { error, completion } => {
-            shared.metrics.upstream_failed(facts.app_metrics(), error.code());
-            tracing::debug!(request = %id, error = %error, "not forwarded");
+        Halt::Failed(error, completion) => {
+            tracing::debug!(request = %id, %error, "not forwarded");
             (respond::upstream_failure(&error, &preferences, id, &state.config.pages), completion)
         }
-        Halt::Answered { response, completion } => (response, completion),
+        Halt::Answered(response, completion) => (response, completion),
     };
     completion.answered(response.status());
     let (head, bytes) = response.into_parts();
@@ -88,24 +93,12 @@ pub(crate) async fn serve(
 
 /// Why a request does not come back from upstream.
 enum Halt {
-    /// A stage said no.
-    Denied(Denial),
+    /// A stage said no; the record is still to be written.
+    Denied(Denial, Trail),
     /// It was permitted, and the upstream failed.
-    Failed { error: forward::ForwardError, completion: Arc<crate::audit::trail::CompletionTrail> },
+    Failed(ForwardError, Arc<CompletionTrail>),
     /// The gateway itself is the resource.
-    Answered { response: Response<Bytes>, completion: Arc<crate::audit::trail::CompletionTrail> },
-}
-
-impl From<Denial> for Halt {
-    fn from(denial: Denial) -> Self {
-        Self::Denied(denial)
-    }
-}
-
-impl From<DenialReason> for Halt {
-    fn from(reason: DenialReason) -> Self {
-        Self::Denied(reason.into())
-    }
+    Answered(Response<Bytes>, Arc<CompletionTrail>),
 }
 
 async fn run(
@@ -113,43 +106,57 @@ async fn run(
     state: &Arc<State>,
     exchange: Exchange,
     violation: Option<Violation>,
-    facts: &mut Facts,
-    trail: &mut Trail,
+    mut trail: Trail,
 ) -> Result<Response<Body>, Halt> {
+    match examine(shared, state, exchange, violation, &mut trail).await {
+        Err(denial) => Err(Halt::Denied(denial, trail)),
+        Ok(Examined::WellKnown(response)) => Err(Halt::Answered(*response, trail.into_completion())),
+        Ok(Examined::Admitted(admitted)) => forward(shared, state, *admitted, trail.into_completion()).await,
+    }
+}
+
+/// What may go on.
+enum Examined {
+    Admitted(Box<Admitted>),
+    WellKnown(Box<Response<Bytes>>),
+}
+
+/// Every step in order. What leaves here with `Ok` is on record as permitted.
+async fn examine(
+    shared: &Arc<Shared>,
+    state: &Arc<State>,
+    exchange: Exchange,
+    violation: Option<Violation>,
+    trail: &mut Trail,
+) -> Result<Examined, Denial> {
+    let facts = &mut trail.facts;
     let routed = match route::resolve(state, exchange, violation, facts)? {
         Target::App(routed) => routed,
-        Target::WellKnown(response) => return Err(answer(*response, facts, trail)?),
+        Target::WellKnown(response) => {
+            // Public, and governed by no policy; recorded like everything else.
+            trail.permitted(Arc::default(), None).map_err(|_full| DenialReason::AuditUnavailable)?;
+            return Ok(Examined::WellKnown(response));
+        }
     };
     let authenticated = authenticate::establish(shared, state, routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
-    let authorized = decide::decide(state, assessed, facts)?;
+    let authorized = decide::decide(state, assessed)?;
     let admitted = limit::admit(state, authorized, facts)?;
-    let completion = trail
-        .permitted(facts.decision(Verdict::Permitted {
-            policies: Arc::clone(admitted.permit().policies()),
-            version: Some(admitted.permit().version().clone()),
-        }))
+    let permit = admitted.permit();
+    trail
+        .permitted(Arc::clone(permit.policies()), Some(permit.version().clone()))
         .map_err(|_full| DenialReason::AuditUnavailable)?;
-    forward(shared, state, admitted, completion).await
-}
-
-/// A built-in public endpoint: recorded like everything else, governed by no policy.
-fn answer(response: Response<Bytes>, facts: &mut Facts, trail: &mut Trail) -> Result<Halt, Halt> {
-    let completion = trail
-        .permitted(facts.decision(Verdict::Permitted { policies: Arc::default(), version: None }))
-        .map_err(|_full| DenialReason::AuditUnavailable)?;
-    Ok(Halt::Answered { response, completion })
+    Ok(Examined::Admitted(Box::new(admitted)))
 }
 
 async fn forward(
     shared: &Arc<Shared>,
     state: &Arc<State>,
     admitted: Admitted,
-    completion: Arc<crate::audit::trail::CompletionTrail>,
+    completion: Arc<CompletionTrail>,
 ) -> Result<Response<Body>, Halt> {
     let lease = DecisionLease::new(shared, state, &admitted);
     let (exchange, app, permit, client_address, from_trusted_forwarder) = admitted.into_parts();
-    app.metrics.permitted();
     let assertion = state.signer.header_for(&permit, &app.config.audience, exchange.received_at);
     let outbound = Outbound {
         head: exchange.head,
@@ -163,23 +170,24 @@ async fn forward(
         trail: Arc::clone(&completion),
         lease: Box::new(lease),
     };
-    let started = exchange.started;
-    match forward::forward(outbound).await {
+    let forwarded = forward::forward(outbound).await;
+    let took = shared.clock.monotonic().saturating_duration_since(exchange.started);
+    match forwarded {
         Ok(response) => {
             completion.answered(response.status());
-            app.metrics.answered(response.status(), shared.clock.monotonic().saturating_duration_since(started));
+            app.metrics.answered(response.status(), took);
             Ok(response)
         }
-        Err(error) => Err(Halt::Failed { error, completion }),
+        Err(error) => {
+            app.metrics.answered(error.status(), took);
+            shared.metrics.upstream_failed(&app.name, error.code());
+            Err(Halt::Failed(error, completion))
+        }
     }
 }
 
-fn verdict_of(denial: &Denial) -> Verdict {
-    Verdict::Denied {
-        reason: denial.reason,
-        detail: denial.detail.clone(),
-        policies: Arc::clone(&denial.policies),
-        version: denial.version.clone(),
-    }
+/// `WWW-Authenticate` for a denial that better credentials would change.
+fn challenge(state: &State, app: Option<&Arc<AppState>>, host: Option<&str>, denial: &Denial) -> Option<HeaderValue> {
+    let metadata = app.zip(host).map(|(app, host)| app.metadata_url(state, host));
+    challenge::header(denial.reason, denial.challenge.as_ref(), metadata.as_deref())
 }
-

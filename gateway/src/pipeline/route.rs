@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::Response;
 use masugata_policy::Action;
 
-use super::facts::Facts;
 use super::well_known;
+use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::headers;
@@ -59,7 +59,7 @@ pub(super) fn resolve(
     }
     let app = Arc::clone(state.routes.resolve(&host, head.uri.path()).ok_or(DenialReason::RouteNotFound)?);
     let action = target::action_of(head);
-    facts.app = Some(Arc::clone(&app));
+    facts.app = Some(Arc::clone(&app.policy));
     facts.action = Some(action);
     if action == Action::Connect && !app.config.upgrades {
         return Err(DenialReason::UpgradeNotAllowed.into());

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use masugata_policy::{Authentication, Principal, Timestamp};
 
-use super::facts::Facts;
 use super::route::Routed;
+use crate::audit::trail::Facts;
 use crate::denial::{AssuranceChallenge, Denial, DenialReason};
 use crate::gateway::Shared;
 use crate::inventory::Record;
