@@ -148,8 +148,26 @@ mod tests {
     #[tokio::test]
     async fn it_says_that_it_is_alive_and_ready() {
         let bench = Bench::start(Shown::ready()).await;
-        insta::assert_snapshot!(bench.get("/livez").await, @"");
-        insta::assert_snapshot!(bench.get("/readyz").await, @"");
+        insta::assert_snapshot!(bench.get("/livez").await, @r#"
+        HTTP/1.1 200 OK
+        content-type: application/json
+        cache-control: no-store
+        x-content-type-options: nosniff
+        connection: close
+        content-length: 14
+
+        {"alive":true}
+        "#);
+        insta::assert_snapshot!(bench.get("/readyz").await, @r#"
+        HTTP/1.1 200 OK
+        content-type: application/json
+        cache-control: no-store
+        x-content-type-options: nosniff
+        connection: close
+        content-length: 62
+
+        {"ready":true,"checks":{"configuration":"ok","draining":"ok"}}
+        "#);
     }
 
     #[tokio::test]
@@ -159,7 +177,16 @@ mod tests {
             .checks
             .push(Check::failed("audit", "no space left on device"));
         let bench = Bench::start(shown).await;
-        insta::assert_snapshot!(bench.get("/readyz").await, @"");
+        insta::assert_snapshot!(bench.get("/readyz").await, @r#"
+        HTTP/1.1 503 Service Unavailable
+        content-type: application/json
+        cache-control: no-store
+        x-content-type-options: nosniff
+        connection: close
+        content-length: 97
+
+        {"ready":false,"checks":{"configuration":"ok","draining":"ok","audit":"no space left on device"}}
+        "#);
     }
 
     #[tokio::test]
@@ -190,7 +217,16 @@ mod tests {
     #[tokio::test]
     async fn lockouts_are_listed_and_lifted_with_the_header() {
         let bench = Bench::start(Shown::ready()).await;
-        insta::assert_snapshot!(bench.get("/lockouts").await, @"");
+        insta::assert_snapshot!(bench.get("/lockouts").await, @r#"
+        HTTP/1.1 200 OK
+        content-type: application/json
+        cache-control: no-store
+        x-content-type-options: nosniff
+        connection: close
+        content-length: 107
+
+        {"lockouts":[{"key":"7","source":"device serial:SN-1","failures":12,"locked":true,"retry_after_ms":42000}]}
+        "#);
         let lift = "DELETE /lockouts/7 HTTP/1.1\r\nHost: localhost\r\nMasugata-Admin: 1\r\n\r\n";
         assert!(
             bench
@@ -240,7 +276,7 @@ mod tests {
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"),
             ] {
                 assert!(
-                    bench.send(&head).await.starts_with("HTTP/1.1 400"),
+                    bench.send(&head).await.contains(" 400 Bad Request\r\n"),
                     "{head}"
                 );
             }
@@ -253,8 +289,27 @@ mod tests {
         let posted = bench
             .send("POST /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .await;
-        insta::assert_snapshot!(posted, @"");
-        insta::assert_snapshot!(bench.get("/admin").await, @"");
+        insta::assert_snapshot!(posted, @r#"
+        HTTP/1.1 405 Method Not Allowed
+        content-type: application/problem+json
+        allow: GET, HEAD
+        cache-control: no-store
+        x-content-type-options: nosniff
+        connection: close
+        content-length: 99
+
+        {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"allowed here: GET, HEAD"}
+        "#);
+        insta::assert_snapshot!(bench.get("/admin").await, @r#"
+        HTTP/1.1 404 Not Found
+        content-type: application/problem+json
+        cache-control: no-store
+        x-content-type-options: nosniff
+        connection: close
+        content-length: 125
+
+        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config and /lockouts"}
+        "#);
     }
 
     #[tokio::test]

@@ -115,7 +115,7 @@ impl Histogram {
     pub fn reading(&self) -> Reading {
         let bounds = self.bounds.iter().map(|micros| *micros as f64 / 1e6);
         let buckets: Vec<_> = bounds
-            .chain([f64::MAX])
+            .chain([f64::INFINITY])
             .zip(
                 self.buckets
                     .iter()
@@ -144,7 +144,7 @@ mod tests {
         histogram.observe(Duration::from_nanos(10_001));
         let reading = histogram.reading();
         assert_eq!(reading.count, 7);
-        assert_eq!(reading.buckets, [(1e-5, 2), (1e-4, 3), (f64::MAX, 2)]);
+        assert_eq!(reading.buckets, [(1e-5, 2), (1e-4, 3), (f64::INFINITY, 2)]);
     }
 
     #[test]
