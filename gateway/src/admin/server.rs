@@ -42,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
+    head_timeout: Duration,
 }
 
 impl Admin {
@@ -52,7 +53,11 @@ impl Admin {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            head_timeout: HEAD_TIMEOUT,
+        })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -73,10 +78,10 @@ impl Admin {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let view = Arc::clone(&view);
+            let (view, head_timeout) = (Arc::clone(&view), self.head_timeout);
             open.spawn(async move {
                 let _held = slot;
-                serve_one(stream, view).await;
+                serve_one(stream, view, head_timeout).await;
             });
             while open.try_join_next().is_some() {}
         }
@@ -100,12 +105,13 @@ impl Admin {
     }
 }
 
-async fn serve_one(stream: TcpStream, view: Arc<dyn AdminView>) {
+async fn serve_one(stream: TcpStream, view: Arc<dyn AdminView>, head_timeout: Duration) {
     // The address the client reached, which is what it may name as host, even if we listen on all of them.
     let Ok(local) = stream.local_addr().map(|address| address.ip()) else {
         return;
     };
-    let served = tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, local, view)).await;
+    let connection = connection(stream, local, view, head_timeout);
+    let served = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
     if !matches!(served, Ok(Ok(()))) {
         tracing::debug!(?served, "admin connection ended early");
     }
@@ -115,6 +121,7 @@ async fn connection(
     stream: TcpStream,
     local: IpAddr,
     view: Arc<dyn AdminView>,
+    head_timeout: Duration,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         // The body is never read; the connection closes behind the answer.
@@ -124,7 +131,7 @@ async fn connection(
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS)
         .keep_alive(false)
@@ -341,6 +348,23 @@ mod tests {
         assert!(bench.send(&many).await.starts_with("HTTP/1.1 431"));
     }
 
+    /// Slow and silent clients hold every slot, and lose them again.
+    #[tokio::test]
+    async fn who_says_nothing_is_sent_away() {
+        let mut admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        admin.head_timeout = Duration::from_millis(50);
+        let bench = Bench::serve(admin, Shown::ready());
+        let mut silent = Vec::new();
+        for index in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(bench.address).await.unwrap();
+            if index % 2 == 0 {
+                stream.write_all(b"GET /livez HT").await.unwrap();
+            }
+            silent.push(stream);
+        }
+        assert!(bench.get("/livez").await.starts_with("HTTP/1.1 200"));
+    }
+
     #[tokio::test]
     async fn it_stops_when_told_and_takes_no_more() {
         let bench = Bench::start(Shown::ready()).await;
@@ -358,6 +382,10 @@ mod tests {
     impl Bench {
         async fn start(shown: Shown) -> Self {
             let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            Self::serve(admin, shown)
+        }
+
+        fn serve(admin: Admin, shown: Shown) -> Self {
             let (address, stop) = (admin.address(), CancellationToken::new());
             let serving = tokio::spawn(admin.serve(Arc::new(shown), stop.clone()));
             Self {
