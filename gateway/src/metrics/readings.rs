@@ -1,0 +1,48 @@
+//! What is not counted as it happens but read when somebody asks: the state of other parts of the gateway.
+
+use masugata_policy::Timestamp;
+
+/// One reading of everything that has a state rather than a count.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    pub audit: AuditReading,
+    /// The configuration in force.
+    pub generation: u64,
+    /// When it came into force.
+    pub loaded_at: Option<Timestamp>,
+    /// Server certificates in use.
+    pub certificates: Vec<CertificateReading>,
+    pub upstreams: Vec<UpstreamReading>,
+}
+
+/// The state of the record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AuditReading {
+    /// Records that wait for the disk.
+    pub queued: u64,
+    /// Records written since the start.
+    pub written: u64,
+    /// Records given up since the start; not 0 only with `drop-and-count`.
+    pub lost: u64,
+    /// The last write succeeded.
+    pub healthy: bool,
+}
+
+/// One server certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateReading {
+    /// The first name in it.
+    pub name: String,
+    /// Seconds since the epoch.
+    pub not_after_seconds: i64,
+}
+
+/// One server behind an app.
+#[derive(Clone, Debug)]
+pub struct UpstreamReading {
+    pub app: String,
+    /// `host:port`.
+    pub server: String,
+    /// Neither failing its checks nor ejected.
+    pub healthy: bool,
+}
