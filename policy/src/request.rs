@@ -242,6 +242,8 @@ pub struct Authentication {
     revision: u64,
     /// Two different classes of factors, or an `acr` that the issuer's configuration counts as such.
     pub multi_factor: bool,
+    /// `multi_factor` holds only because the configuration says that the issuer always demands it; for the record.
+    pub multi_factor_out_of_band: bool,
     /// A factor that cannot be relayed by a false site.
     pub phishing_resistant: bool,
     /// Authentication context class, as received.
@@ -270,6 +272,7 @@ impl Authentication {
         Self {
             revision: next_revision(),
             multi_factor,
+            multi_factor_out_of_band: false,
             phishing_resistant,
             acr: acr.map(Into::into),
             amr,
