@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod reload;
 pub mod respond;
+pub mod routes;
 pub mod state;
 pub mod tls;
 pub mod upstream;
