@@ -1,0 +1,333 @@
+//! Which host and path a request head names, what it wants to do, and whether it wants another protocol.
+
+use http::request::Parts;
+use http::{Method, Version, header};
+use hyper::ext::Protocol;
+use masugata_policy::Action;
+
+use super::host::{Authority, parse_authority};
+use super::path::check_path;
+use super::{Violation, check_fields};
+use crate::denial::DenialReason;
+
+/// What a request is for; borrowed from its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Where it goes; see [`Authority`].
+    pub authority: Authority<'a>,
+    /// The authority as the client wrote it: what a preserved `Host` must say, also after absolute-form.
+    pub written: &'a str,
+    /// Without the query; exactly what goes upstream. `*` for `OPTIONS *`.
+    pub path: &'a str,
+}
+
+impl Target<'_> {
+    /// Lower case, without port; see [`Authority::host`].
+    pub fn host(&self) -> &str {
+        &self.authority.host
+    }
+}
+
+/// Reads the head of a request that came over TLS, HTTP/1.1 (behind [`super::Guarded`]) or HTTP/2, refusing every
+/// doubt. An absolute-form target replaces `Host` (RFC 9112 §3.2.2); in HTTP/2 both must agree (RFC 9113 §8.3.1).
+///
+/// # Errors
+/// The violations of [`super::parse_authority`], [`super::check_path`] and [`super::check_fields`]; no host, several, or
+/// two that differ; a scheme that is not `https`; `*` with another method than OPTIONS; CONNECT without a protocol.
+pub fn parse(head: &Parts) -> Result<Target<'_>, Violation> {
+    check_fields(head)?;
+    if head.uri.scheme_str().is_some_and(|it| it != "https") {
+        return Err(Violation::malformed("scheme is not https"));
+    }
+    let protocol = head.extensions.get::<Protocol>().is_some();
+    if head.method == Method::CONNECT && !protocol {
+        return Err(Violation::method("CONNECT without a protocol"));
+    }
+    let (written, authority) = authority_of(head)?;
+    let path = head.uri.path();
+    if path == "*" && head.method == Method::OPTIONS {
+        if head.uri.query().is_some() {
+            return Err(Violation::malformed("query behind an asterisk"));
+        }
+    } else {
+        check_path(path)?;
+    }
+    // The query is the app's own affair, but what is no URI character must not reach an HTTP/1.1 request line.
+    if head.uri.query().is_some_and(|query| !query.is_ascii()) {
+        return Err(Violation::malformed("invalid byte in the query"));
+    }
+    Ok(Target {
+        authority,
+        written,
+        path,
+    })
+}
+
+fn authority_of(head: &Parts) -> Result<(&str, Authority<'_>), Violation> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Violation::malformed("repeated host"));
+    }
+    let named = match host {
+        Some(value) => {
+            let text = value
+                .to_str()
+                .map_err(|_| Violation::malformed("invalid host"))?;
+            Some((text, parse_authority(text)?))
+        }
+        None => None,
+    };
+    let Some(direct) = head.uri.authority() else {
+        return named.ok_or(Violation::malformed("no host"));
+    };
+    let authority = parse_authority(direct.as_str())?;
+    let differs = named.is_some_and(|(_, named)| named != authority);
+    if differs && head.version == Version::HTTP_2 {
+        return Err(Violation::malformed("host differs from :authority"));
+    }
+    Ok((direct.as_str(), authority))
+}
+
+/// The change of protocol that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// None, or one that is ignored as RFC 9110 §7.8 allows: `h2c` and `TLS` would carry requests past the gateway.
+    None,
+    /// RFC 6455 over HTTP/1.1, or RFC 8441 over HTTP/2.
+    WebSocket,
+    /// Something else.
+    Other,
+}
+
+/// What change of protocol is asked for, by `Upgrade` and `Connection` or by `:protocol`.
+pub fn upgrade_of(head: &Parts) -> Upgrade {
+    if let Some(protocol) = head.extensions.get::<Protocol>() {
+        return if protocol.as_str().eq_ignore_ascii_case("websocket") {
+            Upgrade::WebSocket
+        } else {
+            Upgrade::Other
+        };
+    }
+    let mut wanted = head.headers.get_all(header::UPGRADE).iter();
+    let Some(first) = wanted.next() else {
+        return Upgrade::None;
+    };
+    if head.version != Version::HTTP_11 || !names_upgrade(head) {
+        return Upgrade::None;
+    }
+    let first = first.as_bytes();
+    if wanted.next().is_none()
+        && first.eq_ignore_ascii_case(b"websocket")
+        && head.method == Method::GET
+    {
+        return Upgrade::WebSocket;
+    }
+    let past_us = |value: &[u8]| {
+        value.split(|byte| matches!(byte, b',' | b'/')).any(|word| {
+            let word = word.trim_ascii();
+            word.eq_ignore_ascii_case(b"h2c") || word.eq_ignore_ascii_case(b"tls")
+        })
+    };
+    let all = head.headers.get_all(header::UPGRADE);
+    if all.iter().any(|value| past_us(value.as_bytes())) {
+        Upgrade::None
+    } else {
+        Upgrade::Other
+    }
+}
+
+fn names_upgrade(head: &Parts) -> bool {
+    head.headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(|value| {
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        })
+}
+
+/// The action that policies decide about.
+///
+/// # Errors
+/// `MethodNotAllowed` for TRACE and TRACK, for CONNECT without `:protocol`, and for methods that are not upper case
+/// (`delete` is an unknown method to us and perhaps DELETE to the app).
+pub fn action_of(head: &Parts) -> Result<Action, Violation> {
+    match upgrade_of(head) {
+        Upgrade::WebSocket | Upgrade::Other => Ok(Action::Connect),
+        Upgrade::None => action_of_method(head.method.as_str()),
+    }
+}
+
+pub(super) fn action_of_method(method: &str) -> Result<Action, Violation> {
+    match method {
+        "GET" | "HEAD" | "OPTIONS" => Ok(Action::Read),
+        "DELETE" => Ok(Action::Delete),
+        "TRACE" | "TRACK" => Err(Violation::method("method that echoes credentials")),
+        "CONNECT" => Err(Violation::method("CONNECT without a protocol")),
+        _ if !method.is_empty()
+            && method
+                .bytes()
+                .all(|byte| matches!(byte, b'A'..=b'Z' | b'-')) =>
+        {
+            Ok(Action::Write)
+        }
+        _ => Err(Violation {
+            reason: DenialReason::MethodNotAllowed,
+            what: "method is not upper case",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http::request::Builder;
+
+    use super::*;
+
+    fn head(request: Builder) -> Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn http1(target: &str, host: &str) -> Parts {
+        head(Request::builder().uri(target).header("host", host))
+    }
+
+    fn http2(target: &str) -> Builder {
+        Request::builder().version(Version::HTTP_2).uri(target)
+    }
+
+    #[test]
+    fn host_and_path_come_out_as_policies_use_them() {
+        let parts = http1("/a/b?c=%2f..", "App.Example:8443");
+        let target = parse(&parts).unwrap();
+        assert_eq!(target.host(), "app.example");
+        assert_eq!(target.authority.port, Some(8443));
+        assert_eq!(target.path, "/a/b");
+        assert_eq!(target.written, "App.Example:8443");
+    }
+
+    // RFC 9112 §3.2.2
+    #[test]
+    fn absolute_form_replaces_host() {
+        let parts = http1("https://app.example/a", "other.example");
+        let target = parse(&parts).unwrap();
+        assert_eq!(
+            (target.host(), target.written),
+            ("app.example", "app.example")
+        );
+        assert!(parse(&http1("http://app.example/a", "app.example")).is_err());
+        assert!(parse(&http1("https://u@app.example/a", "app.example")).is_err());
+    }
+
+    #[test]
+    fn hosts_that_are_missing_repeated_or_broken_are_refused() {
+        assert!(parse(&head(Request::builder().uri("/"))).is_err());
+        let twice = Request::builder()
+            .uri("/")
+            .header("host", "a")
+            .header("host", "a");
+        assert!(parse(&head(twice)).is_err());
+        for host in ["", "a b", "a,b", "a@b", "a/b", "a:x"] {
+            assert!(parse(&http1("/", host)).is_err(), "{host}");
+        }
+        // The one that counts is fine, the other is not.
+        assert!(parse(&http1("https://app.example/", "a b")).is_err());
+    }
+
+    // RFC 9113 §8.3.1
+    #[test]
+    fn in_http2_host_and_authority_agree() {
+        let both =
+            |host: &str| parse(&head(http2("https://app.example/").header("host", host))).is_ok();
+        assert!(both("app.example"));
+        assert!(both("APP.example"));
+        assert!(!both("other.example"));
+        assert!(!both("app.example:1"));
+        assert!(parse(&head(http2("/").header("host", "app.example"))).is_ok());
+        assert!(parse(&head(http2("http://app.example/"))).is_err());
+    }
+
+    #[test]
+    fn an_asterisk_belongs_to_options() {
+        let star = |method: &str| {
+            parse(&head(
+                Request::builder()
+                    .method(method)
+                    .uri("*")
+                    .header("host", "h"),
+            ))
+            .is_ok()
+        };
+        assert!(star("OPTIONS"));
+        assert!(!star("GET"));
+    }
+
+    #[test]
+    fn connect_needs_a_protocol() {
+        let plain = head(
+            Request::builder()
+                .method("CONNECT")
+                .uri("h:443")
+                .header("host", "h:443"),
+        );
+        assert_eq!(
+            parse(&plain).unwrap_err().reason,
+            DenialReason::MethodNotAllowed
+        );
+        let mut extended = head(http2("https://h/chat").method("CONNECT"));
+        extended
+            .extensions
+            .insert(Protocol::from_static("websocket"));
+        assert_eq!(parse(&extended).unwrap().path, "/chat");
+        assert_eq!(upgrade_of(&extended), Upgrade::WebSocket);
+        assert_eq!(action_of(&extended), Ok(Action::Connect));
+    }
+
+    #[test]
+    fn only_a_whole_websocket_upgrade_is_one() {
+        let ask = |method: &str, upgrade: &str, connection: &str| {
+            upgrade_of(&head(
+                Request::builder()
+                    .method(method)
+                    .header("upgrade", upgrade)
+                    .header("connection", connection),
+            ))
+        };
+        assert_eq!(
+            ask("GET", "WebSocket", "keep-alive, Upgrade"),
+            Upgrade::WebSocket
+        );
+        assert_eq!(ask("GET", "websocket", "close"), Upgrade::None);
+        assert_eq!(ask("POST", "websocket", "upgrade"), Upgrade::Other);
+        assert_eq!(ask("GET", "foo/1", "upgrade"), Upgrade::Other);
+        // h2c smuggling: a tunnel of requests that nobody looks at.
+        assert_eq!(ask("GET", "h2c", "Upgrade, HTTP2-Settings"), Upgrade::None);
+        assert_eq!(ask("GET", "websocket, h2c", "upgrade"), Upgrade::None);
+        assert_eq!(ask("GET", "TLS/1.2", "upgrade"), Upgrade::None);
+    }
+
+    #[test]
+    fn methods_mean_actions_and_some_are_never_forwarded() {
+        let action = |method: &str| action_of(&head(Request::builder().method(method))).ok();
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            assert_eq!(action(method), Some(Action::Read));
+        }
+        for method in ["POST", "PUT", "PATCH", "PROPFIND", "VERSION-CONTROL"] {
+            assert_eq!(action(method), Some(Action::Write));
+        }
+        assert_eq!(action("DELETE"), Some(Action::Delete));
+        for method in ["TRACE", "TRACK", "CONNECT", "delete", "Get", "trace", "X_Y"] {
+            assert_eq!(action(method), None, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_query_outside_ascii_is_refused() {
+        assert!(parse(&head(http2("https://h/?ああ"))).is_err());
+        assert!(parse(&head(http2("https://h/?a=%E3%81"))).is_ok());
+    }
+}
