@@ -1,1 +1,236 @@
+//! Events, clocks and places for the tests of the record.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use masugata_certs::Peer;
+use masugata_policy::{
+    Action, App, Authentication, Device, DeviceKind, DevicePosture, Level, Observation, Ownership,
+    PostureAttribute, PostureSource, PostureValue, Principal, PrincipalKind, Timestamp,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::event::{Completion, Decision, Operation, Outcome, Verdict};
+use super::sink::Auditor;
+use crate::capability::{Clock, SystemClock};
+use crate::config::{self, ClientCertificateMode, OnOverflow};
+use crate::connection::{Connection, Protocol, TlsFacts};
+use crate::exchange::RequestId;
+
+/// 2026-04-01T09:00:00.000Z
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_775_034_000_000);
+
+/// A clock that moves by hand.
+pub(super) struct HandClock {
+    start: Instant,
+    moved_ms: AtomicU64,
+}
+
+impl HandClock {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            start: SystemClock.monotonic(),
+            moved_ms: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap();
+        self.moved_ms.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn moved(&self) -> Duration {
+        Duration::from_millis(self.moved_ms.load(Ordering::Relaxed))
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        NOW.plus(self.moved())
+    }
+    fn monotonic(&self) -> Instant {
+        self.start + self.moved()
+    }
+}
+
+pub(super) fn config(file: &Path) -> config::Audit {
+    config::Audit {
+        file: file.to_owned(),
+        queue: 10_000,
+        on_overflow: OnOverflow::Refuse,
+        sync_interval: Duration::ZERO,
+        query: false,
+    }
+}
+
+/// A directory of its own, and the log in it.
+pub(super) fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("audit.jsonl");
+    (directory, log)
+}
+
+pub(super) fn open(log: &Path) -> Auditor {
+    Auditor::open(&config(log), HandClock::new()).unwrap()
+}
+
+/// Flushed and parsed.
+pub(super) fn lines(log: &Path) -> Vec<Value> {
+    std::fs::read_to_string(log)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Waits for another thread; fails the test when it takes too long.
+#[track_caller]
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("never came true: {what}");
+}
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn connection() -> Arc<Connection> {
+    Arc::new(Connection {
+        id: 7,
+        remote: "[::ffff:203.0.113.5]:50222".parse().unwrap(),
+        local: "192.0.2.1:443".parse().unwrap(),
+        peer: Peer::Anonymous,
+        tls: TlsFacts {
+            server_name: Some("hr.corp.example".into()),
+            client_certificate: ClientCertificateMode::Required,
+            version: "TLSv1.3",
+            suite: "TLS_AES_128_GCM_SHA256",
+            group: "X25519MLKEM768",
+            resumed: false,
+            protocol: Protocol::Http2,
+        },
+    })
+}
+
+pub(super) fn permitted() -> Verdict {
+    Verdict::Permitted {
+        policies: Arc::new(["staff-read".into()]),
+        version: None,
+    }
+}
+
+/// A decision about which nothing is known but its request.
+pub(super) fn decision(request: u128) -> Decision {
+    Decision {
+        at: NOW,
+        request: RequestId(request),
+        generation: 3,
+        connection: connection(),
+        method: Method::GET,
+        uri: "/salaries/2026?token=planted-secret".parse().unwrap(),
+        host: Some("hr.corp.example".into()),
+        app: None,
+        action: None,
+        principal: None,
+        authentication: None,
+        device: None,
+        verdict: permitted(),
+        observed_limits: Vec::new(),
+    }
+}
+
+/// A decision about which everything is known.
+pub(super) fn full_decision() -> Decision {
+    Decision {
+        app: Some(Arc::new(App::new(
+            "hr",
+            Level::Confidential,
+            ["back-office"],
+        ))),
+        action: Some(Action::Read),
+        principal: Some(Arc::new(Principal::new(
+            PrincipalKind::User,
+            "corp/ada",
+            "corp",
+            Some("Ada Lovelace"),
+            ["finance", "staff"],
+            ["accountant"],
+        ))),
+        authentication: Some(Arc::new(Authentication::new(
+            true,
+            false,
+            Some("urn:corp:mfa"),
+            ["otp", "pwd"],
+            Some(NOW.minus(Duration::from_secs(600))),
+            true,
+        ))),
+        device: Some(Arc::new(Device::new(
+            "LT-0042",
+            DeviceKind::Laptop,
+            Ownership::Company,
+            Some("corp/ada"),
+            ["tokyo"],
+            posture(),
+        ))),
+        observed_limits: vec!["per-person".into()],
+        ..decision(0x0042)
+    }
+}
+
+fn posture() -> DevicePosture {
+    let seen = |value, age| Observation {
+        value,
+        source: PostureSource::Mdm,
+        observed_at: NOW.minus(Duration::from_secs(age)),
+        max_age: Duration::from_secs(3600),
+    };
+    DevicePosture::default()
+        .with(
+            PostureAttribute::DiskEncrypted,
+            seen(PostureValue::Flag(true), 60),
+        )
+        .with(
+            PostureAttribute::FirewallEnabled,
+            seen(PostureValue::Flag(false), 60),
+        )
+        .with(
+            PostureAttribute::EdrRunning,
+            seen(PostureValue::Flag(true), 7200),
+        )
+        .with(
+            PostureAttribute::OsVersion,
+            seen(PostureValue::Version(14, 2, 1), 60),
+        )
+}
+
+pub(super) fn completion(request: u128) -> Completion {
+    Completion {
+        at: NOW,
+        request: RequestId(request),
+        generation: 3,
+        outcome: Outcome::Completed,
+        status: Some(200),
+        bytes_received: 12,
+        bytes_sent: 3456,
+        duration: Duration::from_micros(7250),
+        upstream: Some("10.0.0.9:8080".into()),
+        attempts: 1,
+    }
+}
+
+pub(super) fn operation(kind: &'static str) -> Operation {
+    Operation {
+        at: NOW,
+        generation: 3,
+        kind,
+        detail: "configuration `masugata.toml`".to_owned(),
+        policy_version: None,
+    }
+}

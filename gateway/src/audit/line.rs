@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use masugata_certs::{DeviceIdentity, VerifiedPeer};
 use masugata_policy::{
-    App, Authentication, Device, Ownership, PostureAttribute, PostureValue, Principal,
-    PrincipalKind, Timestamp,
+    Action, App, Authentication, Device, PostureAttribute, PostureValue, Principal, PrincipalKind,
+    Timestamp,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -135,57 +135,64 @@ fn write_decision(
     query: bool,
 ) -> serde_json::Result<()> {
     let mut cutter = Cutter::new(caps);
-    let cutter = &mut cutter;
-    let verdict = VerdictPart::of(&event.verdict);
-    let connection = &*event.connection;
-    let mut line = DecisionLine {
-        v: VERSION,
-        seq,
-        time: Stamp::new(event.at),
-        r#type: "decision",
-        log: match verdict.stage {
-            Some(Stage::Authenticate) => "authentication",
-            _ => "access",
-        },
-        request_id: Shown(event.request),
-        generation: event.generation,
-        decision: verdict.word,
-        code: verdict.code,
-        stage: verdict.stage.map(Stage::as_str),
-        detail: verdict.detail.map(|text| cutter.text("detail", text)),
-        policies: cutter.list("policies", verdict.policies),
-        policy_version: verdict.version,
-        observed_limits: cutter.list("observed_limits", &event.observed_limits),
-        method: cutter.text("method", event.method.as_str()),
-        host: event.host.as_deref().map(|host| cutter.text("host", host)),
-        path: cutter.path("path", event.uri.path()),
-        query: event
-            .uri
-            .query()
-            .filter(|_| query)
-            .map(|query| cutter.path("query", query)),
-        action: event.action.map(masugata_policy::Action::as_str),
-        app: event.app.as_deref().map(|app| AppPart::of(app, cutter)),
-        principal: event
-            .principal
-            .as_deref()
-            .map(|principal| PrincipalPart::of(principal, cutter)),
-        authentication: event
-            .authentication
-            .as_deref()
-            .map(|proof| AuthenticationPart::of(proof, event.at, cutter)),
-        device: event
-            .device
-            .as_deref()
-            .map(|device| DevicePart::of(device, event.at, cutter)),
-        certificate: connection
-            .device()
-            .map(|peer| CertificatePart::of(peer, cutter)),
-        connection: ConnectionPart::of(connection, cutter),
-        truncated: &[],
-    };
+    let mut line = DecisionLine::of(event, seq, query, &mut cutter);
     line.truncated = &cutter.cut;
     put(buffer, &line)
+}
+
+impl<'a> DecisionLine<'a> {
+    fn of(event: &'a Decision, seq: u64, query: bool, cutter: &mut Cutter) -> Self {
+        let verdict = VerdictPart::of(&event.verdict);
+        let connection = &*event.connection;
+        let failed_authentication = verdict.stage == Some(Stage::Authenticate);
+        Self {
+            v: VERSION,
+            seq,
+            time: Stamp::new(event.at),
+            r#type: "decision",
+            log: if failed_authentication {
+                "authentication"
+            } else {
+                "access"
+            },
+            request_id: Shown(event.request),
+            generation: event.generation,
+            decision: verdict.word,
+            code: verdict.code,
+            stage: verdict.stage.map(Stage::as_str),
+            detail: verdict.detail.map(|text| cutter.text("detail", text)),
+            policies: cutter.list("policies", verdict.policies),
+            policy_version: verdict.version,
+            observed_limits: cutter.list("observed_limits", &event.observed_limits),
+            method: cutter.text("method", event.method.as_str()),
+            host: event.host.as_deref().map(|host| cutter.text("host", host)),
+            path: cutter.path("path", event.uri.path()),
+            query: event
+                .uri
+                .query()
+                .filter(|_| query)
+                .map(|query| cutter.path("query", query)),
+            action: event.action.map(Action::as_str),
+            app: event.app.as_deref().map(|app| AppPart::of(app, cutter)),
+            principal: event
+                .principal
+                .as_deref()
+                .map(|principal| PrincipalPart::of(principal, cutter)),
+            authentication: event
+                .authentication
+                .as_deref()
+                .map(|proof| AuthenticationPart::of(proof, event.at, cutter)),
+            device: event
+                .device
+                .as_deref()
+                .map(|device| DevicePart::of(device, event.at, cutter)),
+            certificate: connection
+                .device()
+                .map(|peer| CertificatePart::of(peer, cutter)),
+            connection: ConnectionPart::of(connection, cutter),
+            truncated: &[],
+        }
+    }
 }
 
 struct VerdictPart<'a> {
@@ -328,10 +335,7 @@ impl<'a> DevicePart<'a> {
         Self {
             id: cutter.text("device.id", device.id()),
             kind: device.kind().as_str(),
-            ownership: match device.ownership() {
-                Ownership::Company => "company",
-                Ownership::Personal => "personal",
-            },
+            ownership: device.ownership().as_str(),
             owner: device
                 .owner()
                 .map(|owner| cutter.text("device.owner", owner)),
@@ -628,10 +632,10 @@ struct Millis(std::time::Duration);
 impl Serialize for Millis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "exact below 285 years, and a duration is no identity"
-        )]
+        // Exact below 285 years.
         serializer.serialize_f64(micros as f64 / 1000.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,16 +160,14 @@ impl Auditor {
         let lock = lock_path(&config.file)?;
         let checkpoint = Checkpoint::read(&config.file).map_err(|source| {
             let path = checkpoint::path(&config.file);
-            match source.kind() {
-                io::ErrorKind::InvalidData => AuditError::CheckpointInvalid {
-                    path,
-                    log: config.file.clone(),
-                },
-                _ => AuditError::Io {
-                    path,
-                    action: "read",
-                    source,
-                },
+            if source.kind() == io::ErrorKind::InvalidData {
+                let log = config.file.clone();
+                return AuditError::CheckpointInvalid { path, log };
+            }
+            AuditError::Io {
+                path,
+                action: "read",
+                source,
             }
         })?;
         let mut log = LogFile::open(&config.file)?;
@@ -454,3 +452,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -278,10 +278,8 @@ mod tests {
             millis in -62_167_219_200_000_i64..253_402_300_799_999
         ) {
             let expected = jiff::Timestamp::from_millisecond(millis).unwrap();
-            prop_assert_eq!(
-                Stamp::new(Timestamp::from_millis(millis)).as_str(),
-                format!("{expected:.3}")
-            );
+            let written = Stamp::new(Timestamp::from_millis(millis));
+            prop_assert_eq!(written.as_str(), format!("{expected:.3}"));
         }
     }
 }

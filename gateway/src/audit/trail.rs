@@ -296,3 +296,6 @@ impl Drop for CompletionTrail {
         self.end(Outcome::ClientGone);
     }
 }
+
+#[cfg(test)]
+mod tests;

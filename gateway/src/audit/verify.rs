@@ -80,7 +80,7 @@ pub enum Fault {
     Elsewhere { follows: Hash, given: Hash },
     /// The file ends before the line that the checkpoint names.
     Cut { checkpoint: u64 },
-    /// The line that the checkpoint names has another hash: everything was computed anew.
+    /// The line that the checkpoint names has another hash or place: the log was computed anew, or the checkpoint changed.
     Rewritten { checkpoint: Hash },
     /// `<log>.head` is not a checkpoint.
     CheckpointInvalid,
@@ -210,7 +210,7 @@ impl<'r> Walk<'r> {
             (line, offset) = (framed.number, framed.start);
             count = framed.number;
             match framed.body.line().and_then(Record::parse) {
-                Some(record) => self.take(&record, line, offset),
+                Some(record) => self.take(&record, (line, offset, framed.end)),
                 None => {
                     self.unknown = self.unknown.saturating_add(1);
                     self.report
@@ -236,7 +236,9 @@ impl<'r> Walk<'r> {
         })
     }
 
-    fn take(&mut self, record: &Record<'_>, line: u64, offset: u64) {
+    /// `place`: line, where it begins and where it ends.
+    fn take(&mut self, record: &Record<'_>, place: (u64, u64, u64)) {
+        let (line, offset, _) = place;
         let stated = record.stated();
         let fault = match self.head {
             Some(head) => self.compare(record, head),
@@ -257,15 +259,15 @@ impl<'r> Walk<'r> {
             (Some(last), Some(time)) => time.clone_into(last),
             (last, time) => *last = time.map(str::to_owned),
         }
-        if let Some(checkpoint) = self.checkpoint {
-            if checkpoint.head.sequence == stated.sequence {
-                self.vouch(checkpoint, stated.hash, line, offset);
-            }
+        if let Some(checkpoint) = self.checkpoint
+            && checkpoint.head.sequence == stated.sequence
+        {
+            self.vouch(checkpoint, stated.hash, place);
         }
     }
 
-    fn vouch(&mut self, checkpoint: Checkpoint, found: Hash, line: u64, offset: u64) {
-        if checkpoint.head.hash == found {
+    fn vouch(&mut self, checkpoint: Checkpoint, found: Hash, (line, offset, end): (u64, u64, u64)) {
+        if checkpoint.head.hash == found && checkpoint.bytes == end {
             self.vouched = true;
         } else {
             let fault = Fault::Rewritten {
@@ -280,11 +282,7 @@ impl<'r> Walk<'r> {
     fn begin(&mut self, record: &Record<'_>) -> Option<Fault> {
         let before = self.before_first(Some(record));
         self.follows = Some(before).filter(|before| *before != Head::GENESIS);
-        if let Some(checkpoint) = self.checkpoint {
-            if checkpoint.head == before {
-                self.vouched = true;
-            }
-        }
+        self.vouched = self.checkpoint.is_some_and(|seen| seen.head == before);
         let seq = record.members.seq;
         let named = record.previous();
         let given = match self.anchor {
@@ -410,7 +408,7 @@ impl fmt::Display for Fault {
             ),
             Self::Rewritten { checkpoint } => write!(
                 formatter,
-                "the log was computed anew: the checkpoint says that this line has hash {checkpoint}"
+                "the log was computed anew, or its checkpoint was changed, which says that hash {checkpoint} is here"
             ),
             Self::CheckpointInvalid => formatter.write_str("its `.head` is not a checkpoint: changed or damaged"),
         }
@@ -544,3 +542,6 @@ impl<'a> Record<'a> {
         follows.then(|| self.stated())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,122 @@ fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     });
     writeln!(out, "{value}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: AuditCommand,
+    }
+
+    const LINES: &str = concat!(
+        r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"operation","operation":"started"}"#,
+        "\n",
+        r#"{"v":1,"seq":2,"time":"2026-04-01T09:00:01.000Z","type":"operation","operation":"reloaded"}"#,
+        "\n",
+        r#"{"v":1,"seq":3,"time":"2026-04-01T09:00:02.000Z","type":"operation","operation":"stopped"}"#,
+    );
+
+    /// Runs `verify` on `text` as the file `audit.jsonl`.
+    fn ran(text: &str, options: &[&str]) -> (u8, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("audit.jsonl");
+        std::fs::write(&log, text).unwrap();
+        ran_on(&log, options)
+    }
+
+    fn ran_on(log: &Path, options: &[&str]) -> (u8, String) {
+        let arguments = ["audit", "verify"]
+            .into_iter()
+            .chain(options.iter().copied());
+        let mut arguments: Vec<_> = arguments.map(std::ffi::OsString::from).collect();
+        arguments.push(log.into());
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        let mut out = Vec::new();
+        let code = run(&cli.command, &mut out);
+        let directory = log.parent().unwrap().display().to_string();
+        let text = String::from_utf8(out).unwrap();
+        (code, text.replace(&format!("{directory}/"), ""))
+    }
+
+    fn chained() -> String {
+        let mut buffer = Vec::new();
+        let mut hash = Hash::GENESIS;
+        for line in LINES.lines() {
+            let start = buffer.len();
+            buffer.extend_from_slice(line.as_bytes());
+            hash = crate::audit::chain::seal(&mut buffer, start, hash);
+        }
+        String::from_utf8(buffer).unwrap()
+    }
+
+    #[test]
+    fn an_intact_log_reads_like_this() {
+        let (code, text) = ran(&chained(), &[]);
+        assert_eq!(code, 0);
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn a_changed_log_reads_like_this() {
+        let (code, text) = ran(&chained().replace("reloaded", "whatever"), &[]);
+        assert_eq!(code, 1);
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn a_log_with_a_line_removed_reads_like_this() {
+        let text: String = chained()
+            .lines()
+            .step_by(2)
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let (code, text) = ran(&text, &[]);
+        assert_eq!(code, 1);
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn programs_get_the_same_as_json() {
+        let (code, text) = ran(&chained().replace("reloaded", "whatever"), &["--json"]);
+        assert_eq!(code, 1);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["ok"], false);
+        assert_eq!(value["findings"][0]["code"], "changed");
+        assert_eq!(value["findings"][0]["line"], 2);
+        assert_eq!(value["files"][0]["head"]["seq"], 3);
+    }
+
+    #[test]
+    fn a_hash_noted_earlier_must_fit() {
+        let hash = "ab".repeat(32);
+        assert_eq!(ran(&chained(), &["--from-hash", &hash]).0, 1);
+        assert_eq!(ran(&chained(), &["--from-hash", &"0".repeat(64)]).0, 0);
+        assert!(Cli::try_parse_from(["audit", "verify", "--from-hash", "zz", "x"]).is_err());
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_neither_intact_nor_broken() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let (code, text) = ran_on(&missing, &[]);
+        assert_eq!(code, 2);
+        assert!(text.starts_with("error: cannot read `missing`"), "{text}");
+        assert_eq!(ran_on(directory.path(), &["--json"]).0, 2);
+        assert!(Cli::try_parse_from(["audit", "verify"]).is_err());
+    }
+
+    #[test]
+    fn a_time_in_a_forged_line_can_not_move_the_cursor() {
+        let text = chained().replace("2026-04-01T09:00:00.000Z", r"\u001b[2J\n");
+        let (_, text) = ran(&text, &[]);
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+}

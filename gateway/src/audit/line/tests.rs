@@ -1,0 +1,312 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use masugata_policy::Principal;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::audit::fixtures::{NOW, completion, decision, full_decision, operation};
+use crate::audit::writer;
+use crate::denial::DenialReason;
+
+const DOCUMENT: &str = include_str!("../../../../docs/audit-log.md");
+
+fn line_of(event: Event) -> String {
+    let mut buffer = Vec::new();
+    write_event(&mut buffer, Head::GENESIS, &event, false);
+    String::from_utf8(buffer).unwrap()
+}
+
+fn decided(decision: Decision) -> String {
+    line_of(Event::Decision(Box::new(decision)))
+}
+
+fn parsed(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+fn certificate() -> CertificatePart<'static> {
+    CertificatePart {
+        identity: "spiffe://corp.example/device/lt-0042",
+        identity_kind: "spiffe",
+        serial: "01ab",
+        issuer: "CN=Corp Device CA",
+        thumbprint: Hex::of(&[0xab; 32]),
+        not_after: Stamp::new(NOW),
+    }
+}
+
+#[test]
+fn a_permit_reads_like_this() {
+    insta::assert_snapshot!(decided(full_decision()), @"");
+}
+
+#[test]
+fn a_denial_reads_like_this() {
+    let denied = Decision {
+        verdict: Verdict::Denied {
+            reason: DenialReason::CredentialExpired,
+            detail: Some("expired 61 s ago".into()),
+            policies: Arc::default(),
+            version: None,
+        },
+        ..decision(0x43)
+    };
+    insta::assert_snapshot!(decided(denied), @"");
+}
+
+#[test]
+fn an_abandoned_request_reads_like_this() {
+    let abandoned = Decision {
+        verdict: Verdict::Abandoned,
+        host: None,
+        ..decision(0x44)
+    };
+    insta::assert_snapshot!(decided(abandoned), @"");
+}
+
+#[test]
+fn a_completion_reads_like_this() {
+    insta::assert_snapshot!(line_of(Event::Completion(Box::new(completion(0x42)))), @"");
+}
+
+#[test]
+fn an_operation_reads_like_this() {
+    insta::assert_snapshot!(line_of(Event::Operation(Box::new(operation("reloaded")))), @"");
+}
+
+#[test]
+fn a_rotation_reads_like_this() {
+    let mut buffer = Vec::new();
+    let head = Head {
+        sequence: 41,
+        hash: Hash::GENESIS.followed_by(b"x"),
+    };
+    let remark = Remark {
+        continues: true,
+        ..Remark::default()
+    };
+    write_remark(&mut buffer, head, &operation(writer::ROTATED), &remark);
+    insta::assert_snapshot!(String::from_utf8(buffer).unwrap(), @"");
+}
+
+#[test]
+fn a_certificate_reads_like_this() {
+    insta::assert_snapshot!(serde_json::to_string(&certificate()).unwrap(), @"");
+}
+
+#[test]
+fn the_query_is_recorded_only_when_configured() {
+    assert!(!decided(decision(1)).contains("planted-secret"));
+    let mut buffer = Vec::new();
+    let event = Event::Decision(Box::new(decision(1)));
+    write_event(&mut buffer, Head::GENESIS, &event, true);
+    let line = parsed(std::str::from_utf8(&buffer).unwrap());
+    assert_eq!(line["query"], "token=planted-secret");
+}
+
+#[test]
+fn user_information_in_an_absolute_uri_is_not_recorded() {
+    let uri = "http://ada:planted-secret@hr.corp.example/x"
+        .parse()
+        .unwrap();
+    let line = decided(Decision { uri, ..decision(1) });
+    assert!(!line.contains("planted-secret"), "{line}");
+    assert_eq!(parsed(&line)["path"], "/x");
+}
+
+#[test]
+fn no_text_can_forge_a_second_record() {
+    let evil = "x\"}\n{\"v\":1,\"seq\":2,\"type\":\"decision\",\"decision\":\"permitted\"}\r\u{2028}\u{202e}\0";
+    let principal = Principal::new(PrincipalKind::User, evil, evil, Some(evil), [evil], [evil]);
+    let line = decided(Decision {
+        principal: Some(Arc::new(principal)),
+        host: Some(evil.into()),
+        verdict: Verdict::Denied {
+            reason: DenialReason::NoPermit,
+            detail: Some(evil.into()),
+            policies: Arc::new([evil.into()]),
+            version: None,
+        },
+        ..decision(1)
+    });
+    assert_eq!(line.matches('\n').count(), 1);
+    assert!(line.ends_with('\n'));
+    assert!(
+        !line
+            .trim_end()
+            .contains(|c: char| c.is_control() || c == '\u{202e}' || c == '\u{2028}')
+    );
+    let value = parsed(&line);
+    assert_eq!(value["seq"], 1);
+    assert_eq!(value["decision"], "denied");
+    for place in ["host", "detail"] {
+        assert_eq!(value[place], evil);
+    }
+    assert_eq!(value["principal"]["id"], evil);
+}
+
+#[test]
+fn what_is_too_long_is_cut_and_named() {
+    let line = decided(Decision {
+        uri: format!("/{}", "a".repeat(5000)).parse().unwrap(),
+        ..decision(1)
+    });
+    let value = parsed(&line);
+    assert_eq!(value["path"].as_str().unwrap().len(), 4096);
+    assert_eq!(value["truncated"], serde_json::json!(["path"]));
+}
+
+/// Every character becomes six, and every list is full: no request, however made, gets a line that does not fit.
+#[test]
+fn the_worst_record_fits_into_a_line() {
+    let worst: Box<str> = "\u{7f}".repeat(20_000).into();
+    let many = vec![worst.clone(); 300];
+    let principal = Principal::new(
+        PrincipalKind::User,
+        &worst,
+        &worst,
+        Some(&worst),
+        many.clone(),
+        many.clone(),
+    );
+    let base = full_decision();
+    let proof = Authentication::new(true, true, Some(&worst), many.clone(), Some(NOW), true);
+    let event = Event::Decision(Box::new(Decision {
+        principal: Some(Arc::new(principal)),
+        authentication: Some(Arc::new(proof)),
+        host: Some(worst.clone()),
+        method: http::Method::from_bytes(&[b'M'; 9000]).unwrap(),
+        uri: format!("/{0}?{0}", "\"".repeat(30_000)).parse().unwrap(),
+        observed_limits: vec![Arc::from(&*worst); 300],
+        verdict: Verdict::Denied {
+            reason: DenialReason::NoPermit,
+            detail: Some(worst),
+            policies: many.into(),
+            version: None,
+        },
+        ..base
+    }));
+    let mut buffer = Vec::new();
+    write_event(&mut buffer, Head::GENESIS, &event, true);
+    assert!(buffer.len() <= LINE_LIMIT, "{} bytes", buffer.len());
+    let value = parsed(std::str::from_utf8(&buffer).unwrap());
+    assert_eq!(value["decision"], "denied");
+    assert!(value["truncated"].as_array().unwrap().len() > 10);
+
+    let event = Event::Operation(Box::new(Operation {
+        detail: "\0".repeat(200_000),
+        ..operation("reload-refused")
+    }));
+    let mut buffer = Vec::new();
+    write_event(&mut buffer, Head::GENESIS, &event, true);
+    assert!(buffer.len() <= LINE_LIMIT, "{} bytes", buffer.len());
+}
+
+#[test]
+fn what_the_gateway_did_by_itself_is_an_event_and_the_rest_somebody_did() {
+    assert_eq!(kind_of_log(writer::LOST), ("event", false));
+    assert_eq!(kind_of_log("reloaded"), ("operation", true));
+}
+
+/// All members there are, by name, lists and posture without their elements.
+fn members_of(prefix: &str, value: &Value, names: &mut BTreeSet<String>) {
+    let Value::Object(members) = value else {
+        return;
+    };
+    for (name, value) in members {
+        let name = format!("{prefix}{name}");
+        if name == "device.posture" || !value.is_object() {
+            names.insert(name.clone());
+        }
+        if name != "device.posture" {
+            members_of(&format!("{name}."), value, names);
+        }
+    }
+}
+
+fn every_member() -> BTreeSet<String> {
+    let decision = Decision {
+        verdict: Verdict::Denied {
+            reason: DenialReason::NoPermit,
+            detail: Some("x".into()),
+            policies: Arc::new(["x".into()]),
+            version: None,
+        },
+        ..full_decision()
+    };
+    let mut line = DecisionLine::of(&decision, 1, true, &mut Cutter::new(Caps::USUAL));
+    line.certificate = Some(certificate());
+    line.policy_version = Some("sha256:00");
+    line.truncated = &["path"];
+    let mut names = BTreeSet::from(["hash".to_owned()]);
+    members_of("", &serde_json::to_value(&line).unwrap(), &mut names);
+
+    let mut completed = completion(1);
+    completed.outcome = Outcome::TimedOut("total");
+    let line = parsed(&line_of(Event::Completion(Box::new(completed))));
+    members_of("", &line, &mut names);
+
+    let remark = Remark {
+        continues: true,
+        lost_decisions: Some(1),
+        lost_completions: Some(1),
+        set_aside_bytes: Some(1),
+        set_aside_file: Some("x".to_owned()),
+    };
+    let mut buffer = Vec::new();
+    write_remark(&mut buffer, Head::GENESIS, &operation("rotated"), &remark);
+    members_of("", &serde_json::from_slice(&buffer).unwrap(), &mut names);
+    names
+}
+
+#[test]
+fn the_document_lists_exactly_the_members_that_are_written() {
+    let section = DOCUMENT
+        .split("\n## ")
+        .find(|section| section.starts_with("Fields"))
+        .unwrap();
+    let listed: BTreeSet<String> = section
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, every_member());
+}
+
+#[test]
+fn the_document_explains_every_code_operation_and_posture_word() {
+    for reason in DenialReason::ALL {
+        assert!(
+            DOCUMENT.contains(&format!("\n| `{}` |", reason.code())),
+            "{}",
+            reason.code()
+        );
+    }
+    for kind in [
+        writer::ALTERED,
+        writer::CHECKPOINT_MISSING,
+        writer::LOST,
+        writer::RECOVERED,
+        writer::RESUMED,
+        writer::ROTATED,
+    ] {
+        assert!(DOCUMENT.contains(&format!("\n| `{kind}` |")), "{kind}");
+    }
+    for attribute in PostureAttribute::ALL {
+        assert!(DOCUMENT.contains(&format!("`{}`", attribute.as_str())));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_texts_give_one_line_that_parses(
+        id in any::<String>(), name in any::<String>(), groups in prop::collection::vec(any::<String>(), 0..5)
+    ) {
+        let principal = Principal::new(PrincipalKind::User, &id, "corp", Some(&name), groups, [] as [&str; 0]);
+        let line = decided(Decision { principal: Some(Arc::new(principal)), ..decision(1) });
+        prop_assert_eq!(line.matches('\n').count(), 1);
+        prop_assert!(serde_json::from_str::<Value>(&line).is_ok());
+    }
+}
