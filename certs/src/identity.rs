@@ -9,7 +9,7 @@ pub enum DeviceIdentity {
     Spiffe(Box<str>),
     /// URI SAN `urn:uuid:…`, lower case
     Uuid(Box<str>),
-    /// otherName permanentIdentifier (RFC 4043), as `permanent-id:<value>`
+    /// otherName permanentIdentifier (RFC 4043), as `permanent-id:<value>`, or `permanent-id:<assigner oid>/<value>`
     PermanentIdentifier(Box<str>),
     /// otherName hardwareModuleName (RFC 4108), as `hardware:<type oid>/<hex serial>`
     HardwareModule(Box<str>),
@@ -55,7 +55,21 @@ pub struct VerifiedPeer {
     pub(crate) thumbprint: [u8; 32],
     pub(crate) serial: Box<str>,
     pub(crate) issuer: Box<str>,
+    pub(crate) not_before_seconds: i64,
     pub(crate) not_after_seconds: i64,
+    /// Where to look in revocation lists: for the leaf, then for each other certificate the client sent.
+    pub(crate) traces: Box<[RevocationTrace]>,
+}
+
+/// Precomputed keys into `Revocations`, so that a look-up neither hashes names nor allocates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RevocationTrace {
+    /// Issuer and serial number.
+    pub(crate) certificate: [u8; 16],
+    /// Issuer alone.
+    pub(crate) issuer: [u8; 16],
+    /// The scopes of lists that would name the certificate; any one suffices.
+    pub(crate) scopes: Box<[[u8; 16]]>,
 }
 
 impl VerifiedPeer {
@@ -78,5 +92,9 @@ impl VerifiedPeer {
     /// Seconds since the epoch after which the certificate is not valid.
     pub fn not_after_seconds(&self) -> i64 {
         self.not_after_seconds
+    }
+    /// Whether the certificate is valid at a time in seconds since the epoch. Ask again on long-lived connections.
+    pub fn is_valid_at(&self, now_seconds: i64) -> bool {
+        (self.not_before_seconds..=self.not_after_seconds).contains(&now_seconds)
     }
 }
