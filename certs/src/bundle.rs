@@ -42,12 +42,22 @@ impl DeviceAuthorities {
     /// The first problem and the index of its file: not PEM, not a CA, a weak key. An expired CA is no error here, but
     /// nothing it issued is accepted; see `summaries`.
     pub fn load(pems: &[&[u8]], profile: Profile) -> Result<Self, InFile<CertError>> {
-        let mut bundle = Self { profile, anchors: Vec::new(), authorities: Vec::new(), hints: Vec::new() };
+        let mut bundle = Self {
+            profile,
+            anchors: Vec::new(),
+            authorities: Vec::new(),
+            hints: Vec::new(),
+        };
         for (file, pem) in pems.iter().enumerate() {
-            bundle.add_file(pem).map_err(|problem| InFile { file, problem })?;
+            bundle
+                .add_file(pem)
+                .map_err(|problem| InFile { file, problem })?;
         }
         if bundle.anchors.is_empty() {
-            return Err(InFile { file: 0, problem: CertError::NoCertificate });
+            return Err(InFile {
+                file: 0,
+                problem: CertError::NoCertificate,
+            });
         }
         Ok(bundle)
     }
@@ -78,10 +88,16 @@ impl DeviceAuthorities {
     /// certificate of the same name and key will do.
     pub(crate) fn is_valid_at(&self, anchor: &TrustAnchor<'_>, now_seconds: i64) -> bool {
         let same = |known: &TrustAnchor<'_>| {
-            known.subject == anchor.subject && known.subject_public_key_info == anchor.subject_public_key_info
+            known.subject == anchor.subject
+                && known.subject_public_key_info == anchor.subject_public_key_info
         };
-        let valid = |summary: &CertificateSummary| (summary.not_before_seconds..=summary.not_after_seconds).contains(&now_seconds);
-        self.anchors.iter().zip(&self.authorities).any(|(known, authority)| same(known) && valid(&authority.summary))
+        let valid = |summary: &CertificateSummary| {
+            (summary.not_before_seconds..=summary.not_after_seconds).contains(&now_seconds)
+        };
+        self.anchors
+            .iter()
+            .zip(&self.authorities)
+            .any(|(known, authority)| same(known) && valid(&authority.summary))
     }
 
     fn add_file(&mut self, pem: &[u8]) -> Result<(), CertError> {
@@ -94,20 +110,41 @@ impl DeviceAuthorities {
     fn add(&mut self, der: &CertificateDer<'static>, position: usize) -> Result<(), CertError> {
         let certificate = parse(der, position)?;
         let summary = inspect::summarize(der)?;
-        let usage = certificate.key_usage().map_err(|_| CertError::Malformed { position })?;
-        if !certificate.is_ca() || usage.as_ref().is_some_and(|usage| !usage.value.key_cert_sign()) {
-            return Err(CertError::NotAnAuthority { subject: subject(&certificate) });
+        let usage = certificate
+            .key_usage()
+            .map_err(|_| CertError::Malformed { position })?;
+        if !certificate.is_ca()
+            || usage
+                .as_ref()
+                .is_some_and(|usage| !usage.value.key_cert_sign())
+        {
+            return Err(CertError::NotAnAuthority {
+                subject: subject(&certificate),
+            });
         }
         let key = KeyKind::of(certificate.public_key());
         if !key.is_accepted() {
-            return Err(CertError::WeakKey { subject: subject(&certificate), key });
+            return Err(CertError::WeakKey {
+                subject: subject(&certificate),
+                key,
+            });
         }
-        if self.authorities.iter().any(|known| known.summary.thumbprint == summary.thumbprint) {
+        if self
+            .authorities
+            .iter()
+            .any(|known| known.summary.thumbprint == summary.thumbprint)
+        {
             return Ok(());
         }
-        let anchor = anchor_from_trusted_cert(der).map_err(|_| CertError::Malformed { position })?.to_owned();
+        let anchor = anchor_from_trusted_cert(der)
+            .map_err(|_| CertError::Malformed { position })?
+            .to_owned();
         let hint = DistinguishedName::in_sequence(&anchor.subject);
-        if !self.hints.iter().any(|known| known.as_ref() == hint.as_ref()) {
+        if !self
+            .hints
+            .iter()
+            .any(|known| known.as_ref() == hint.as_ref())
+        {
             self.hints.push(hint);
         }
         self.anchors.push(anchor);
@@ -143,12 +180,20 @@ mod tests {
     #[test]
     fn a_leaf_is_no_authority() {
         let (leaf, _) = Pki::new("CA").device("spiffe://corp.example/device/1");
-        assert!(matches!(load(&leaf).unwrap_err().problem, CertError::NotAnAuthority { .. }));
+        assert!(matches!(
+            load(&leaf).unwrap_err().problem,
+            CertError::NotAnAuthority { .. }
+        ));
     }
 
     #[test]
     fn no_authority_at_all_is_an_error_and_not_everyone() {
-        assert_eq!(DeviceAuthorities::load(&[], Profile::CryptrecHigh).unwrap_err().problem, CertError::NoCertificate);
+        assert_eq!(
+            DeviceAuthorities::load(&[], Profile::CryptrecHigh)
+                .unwrap_err()
+                .problem,
+            CertError::NoCertificate
+        );
         assert_eq!(load("").unwrap_err().problem, CertError::NoCertificate);
     }
 }

@@ -79,26 +79,41 @@ pub fn client_config(options: ClientOptions<'_>) -> Result<Arc<ClientConfig>, Ce
     Ok(Arc::new(config))
 }
 
-fn verifier(roots: Roots<'_>, provider: &Arc<CryptoProvider>, profile: Profile) -> Result<Arc<dyn ServerCertVerifier>, CertError> {
+fn verifier(
+    roots: Roots<'_>,
+    provider: &Arc<CryptoProvider>,
+    profile: Profile,
+) -> Result<Arc<dyn ServerCertVerifier>, CertError> {
     let mut store = RootCertStore::empty();
     match roots {
-        Roots::Insecure => return Ok(Arc::new(BelieveAnyServer { algorithms: profile.algorithms() })),
+        Roots::Insecure => {
+            return Ok(Arc::new(BelieveAnyServer {
+                algorithms: profile.algorithms(),
+            }));
+        }
         Roots::System(certificates) => {
             store.add_parsable_certificates(certificates);
         }
         Roots::Pem(pem) => {
             for (position, der) in (1..).zip(crate::pem::certificates(pem)?) {
-                store.add(der).map_err(|_| CertError::Malformed { position })?;
+                store
+                    .add(der)
+                    .map_err(|_| CertError::Malformed { position })?;
             }
         }
     }
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
+    let built =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
     // The only way to fail without revocation lists is to have no roots.
-    built.map(|verifier| verifier as Arc<dyn ServerCertVerifier>).map_err(|_| CertError::NoCertificate)
+    built
+        .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
+        .map_err(|_| CertError::NoCertificate)
 }
 
 impl fmt::Debug for ClientIdentity<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ClientIdentity").finish_non_exhaustive()
+        formatter
+            .debug_struct("ClientIdentity")
+            .finish_non_exhaustive()
     }
 }

@@ -38,7 +38,11 @@ impl<'a> Reader<'a> {
         let length = self.rest.len().checked_sub(rest.len())?;
         let whole = self.rest.get(..length)?;
         self.rest = rest;
-        Some(Element { tag, whole, content })
+        Some(Element {
+            tag,
+            whole,
+            content,
+        })
     }
 
     /// The next element, if it has this tag.
@@ -75,9 +79,15 @@ fn split_length(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     let (digits, rest) = rest.split_at_checked(count)?;
-    let length = digits.iter().fold(0usize, |sum, digit| sum << 8 | usize::from(*digit));
+    let length = digits
+        .iter()
+        .fold(0usize, |sum, digit| sum << 8 | usize::from(*digit));
     let minimal = digits.first() != Some(&0) && length >= 0x80;
-    if minimal { rest.split_at_checked(length) } else { None }
+    if minimal {
+        rest.split_at_checked(length)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +107,14 @@ mod tests {
 
     #[test]
     fn indefinite_padded_and_overlong_lengths_are_refused() {
-        for bytes in [&[0x30, 0x80, 0, 0][..], &[0x04, 0x81, 1, 9], &[0x04, 0x82, 0, 0x80], &[0x04, 5, 1], &[0x04, 0x85, 1, 1, 1, 1, 1], &[4]] {
+        for bytes in [
+            &[0x30, 0x80, 0, 0][..],
+            &[0x04, 0x81, 1, 9],
+            &[0x04, 0x82, 0, 0x80],
+            &[0x04, 5, 1],
+            &[0x04, 0x85, 1, 1, 1, 1, 1],
+            &[4],
+        ] {
             assert_eq!(Reader::new(bytes).next(), None, "{bytes:02x?}");
         }
     }

@@ -28,7 +28,9 @@ pub enum CertError {
     #[error("no private key found; expected one unencrypted `-----BEGIN PRIVATE KEY-----` block")]
     NoKey,
     /// A key of a kind that cannot sign TLS handshakes.
-    #[error("the private key is of no kind that TLS can use; take RSA, ECDSA P-256 or stronger, or Ed25519")]
+    #[error(
+        "the private key is of no kind that TLS can use; take RSA, ECDSA P-256 or stronger, or Ed25519"
+    )]
     UnusableKey,
     /// The key belongs to another certificate.
     #[error("the private key does not belong to the certificate `{subject}`")]
@@ -43,7 +45,9 @@ pub enum CertError {
         position: usize,
     },
     /// A chain that is not leaf first, each followed by its issuer.
-    #[error("certificate {position} of the chain (`{subject}`) did not issue the one before it; put the leaf first, then its issuers in order")]
+    #[error(
+        "certificate {position} of the chain (`{subject}`) did not issue the one before it; put the leaf first, then its issuers in order"
+    )]
     ChainOrder {
         /// Counted from 1.
         position: usize,
@@ -51,7 +55,9 @@ pub enum CertError {
         subject: String,
     },
     /// A key below the profile's strength.
-    #[error("the key of `{subject}` is too weak ({key}); required are RSA of 2048 bit or more, ECDSA P-256, P-384 or P-521, or Ed25519")]
+    #[error(
+        "the key of `{subject}` is too weak ({key}); required are RSA of 2048 bit or more, ECDSA P-256, P-384 or P-521, or Ed25519"
+    )]
     WeakKey {
         /// Whose key.
         subject: String,
@@ -59,7 +65,9 @@ pub enum CertError {
         key: KeyKind,
     },
     /// Signed with SHA-1, MD5 or something unknown.
-    #[error("`{subject}` is signed with {algorithm}, which is not accepted; required is SHA-256 or stronger")]
+    #[error(
+        "`{subject}` is signed with {algorithm}, which is not accepted; required is SHA-256 or stronger"
+    )]
     WeakSignature {
         /// Subject of the certificate.
         subject: String,
@@ -67,19 +75,25 @@ pub enum CertError {
         algorithm: String,
     },
     /// A server certificate without names.
-    #[error("`{subject}` names no host in subjectAltName; clients ignore the common name (RFC 9525 §2)")]
+    #[error(
+        "`{subject}` names no host in subjectAltName; clients ignore the common name (RFC 9525 §2)"
+    )]
     NoHostNames {
         /// Subject of the leaf.
         subject: String,
     },
     /// A name that no client can match.
-    #[error("`{name}` in subjectAltName is no host name; a wildcard must be the whole first label of at least three")]
+    #[error(
+        "`{name}` in subjectAltName is no host name; a wildcard must be the whole first label of at least three"
+    )]
     HostName {
         /// The name as found, made safe for a terminal.
         name: String,
     },
     /// extendedKeyUsage forbids the use.
-    #[error("`{subject}` may not be used for {purpose}; its extendedKeyUsage must contain {purpose}")]
+    #[error(
+        "`{subject}` may not be used for {purpose}; its extendedKeyUsage must contain {purpose}"
+    )]
     Purpose {
         /// Subject of the certificate.
         subject: String,
@@ -101,7 +115,9 @@ pub enum CertError {
         subject: String,
     },
     /// A certificate in a CA file that is no CA.
-    #[error("`{subject}` is not a CA certificate (basicConstraints cA, keyUsage keyCertSign); list the CA that issues device certificates")]
+    #[error(
+        "`{subject}` is not a CA certificate (basicConstraints cA, keyUsage keyCertSign); list the CA that issues device certificates"
+    )]
     NotAnAuthority {
         /// Subject of the certificate.
         subject: String,
@@ -135,7 +151,9 @@ pub enum CrlError {
     #[error("no revocation list found; expected a `-----BEGIN X509 CRL-----` block")]
     NoList,
     /// Signed by a CA that is not configured.
-    #[error("the list of `{issuer}` comes from none of the configured device CAs; add that CA, or remove the list")]
+    #[error(
+        "the list of `{issuer}` comes from none of the configured device CAs; add that CA, or remove the list"
+    )]
     UnknownIssuer {
         /// Distinguished name in the list.
         issuer: String,
@@ -153,7 +171,9 @@ pub enum CrlError {
         issuer: String,
     },
     /// Signed with SHA-1 or something unknown.
-    #[error("the list of `{issuer}` is signed with an algorithm that is not accepted; required is SHA-256 or stronger")]
+    #[error(
+        "the list of `{issuer}` is signed with an algorithm that is not accepted; required is SHA-256 or stronger"
+    )]
     WeakSignature {
         /// Distinguished name in the list.
         issuer: String,
@@ -181,6 +201,9 @@ pub enum CrlError {
 /// A certificate that passed path validation but names no single device. Its holder has no rights.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
+    /// Asked too early; a mistake of the caller.
+    #[error("the TLS handshake is not finished")]
+    HandshakeUnfinished,
     /// Cannot be read, although TLS accepted it.
     #[error("the device certificate cannot be read")]
     Malformed,
@@ -217,7 +240,9 @@ pub enum IssueError {
     #[error("the key could not be made")]
     KeyGeneration,
     /// Only P-256 keys in PKCS#8 can issue.
-    #[error("the issuing key cannot be used; required is ECDSA P-256 as `-----BEGIN PRIVATE KEY-----` (PKCS#8)")]
+    #[error(
+        "the issuing key cannot be used; required is ECDSA P-256 as `-----BEGIN PRIVATE KEY-----` (PKCS#8)"
+    )]
     IssuingKey,
     /// The CA file is not usable.
     #[error(transparent)]

@@ -64,7 +64,10 @@ impl CertificateSummary {
 /// When the text is not PEM, has no certificate, or one that cannot be read.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateSummary>, CertError> {
     let chain = crate::pem::certificates(pem)?;
-    (1..).zip(&chain).map(|(position, der)| parse(der, position).map(|certificate| summary(&certificate, der))).collect()
+    (1..)
+        .zip(&chain)
+        .map(|(position, der)| parse(der, position).map(|certificate| summary(&certificate, der)))
+        .collect()
 }
 
 /// Facts of one certificate in DER.
@@ -76,7 +79,10 @@ pub fn summarize(der: &CertificateDer<'_>) -> Result<CertificateSummary, CertErr
 }
 
 /// Reads an X.509 v3 certificate and nothing after it. `position` is for the message, counted from 1.
-pub(crate) fn parse<'a>(der: &'a CertificateDer<'_>, position: usize) -> Result<X509Certificate<'a>, CertError> {
+pub(crate) fn parse<'a>(
+    der: &'a CertificateDer<'_>,
+    position: usize,
+) -> Result<X509Certificate<'a>, CertError> {
     match parse_x509_certificate(der) {
         Ok(([], certificate)) if certificate.version() == X509Version::V3 => Ok(certificate),
         Ok(_) | Err(_) => Err(CertError::Malformed { position }),
@@ -112,7 +118,9 @@ fn summary(certificate: &X509Certificate<'_>, der: &CertificateDer<'_>) -> Certi
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
     extension.value.general_names.iter().map(name).collect()
 }
 
@@ -121,15 +129,22 @@ fn name(name: &GeneralName<'_>) -> String {
         GeneralName::DNSName(text) => format!("dns:{}", printable(text)),
         GeneralName::URI(text) => format!("uri:{}", printable(text)),
         GeneralName::RFC822Name(text) => format!("email:{}", printable(text)),
-        GeneralName::IPAddress(octets) => address(octets).map_or_else(|| "ip:invalid".to_owned(), |address| format!("ip:{address}")),
+        GeneralName::IPAddress(octets) => address(octets).map_or_else(
+            || "ip:invalid".to_owned(),
+            |address| format!("ip:{address}"),
+        ),
         GeneralName::DirectoryName(name) => format!("directory:{}", distinguished_name(name)),
         GeneralName::OtherName(kind, _) => format!("other:{}", kind.to_id_string()),
         GeneralName::RegisteredID(kind) => format!("id:{}", kind.to_id_string()),
-        GeneralName::X400Address(_) | GeneralName::EDIPartyName(_) | GeneralName::Invalid(..) => "unreadable".to_owned(),
+        GeneralName::X400Address(_) | GeneralName::EDIPartyName(_) | GeneralName::Invalid(..) => {
+            "unreadable".to_owned()
+        }
     }
 }
 
 pub(crate) fn address(octets: &[u8]) -> Option<std::net::IpAddr> {
     let version_4 = <[u8; 4]>::try_from(octets).map(std::net::IpAddr::from);
-    version_4.or_else(|_| <[u8; 16]>::try_from(octets).map(std::net::IpAddr::from)).ok()
+    version_4
+        .or_else(|_| <[u8; 16]>::try_from(octets).map(std::net::IpAddr::from))
+        .ok()
 }

@@ -19,7 +19,9 @@ impl Key {
     /// # Errors
     /// `IssueError::KeyGeneration` when the library fails.
     pub fn generate() -> Result<Self, IssueError> {
-        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).map_err(|_| IssueError::KeyGeneration)?;
+        let document =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+                .map_err(|_| IssueError::KeyGeneration)?;
         Self::from_pkcs8(document.as_ref()).ok_or(IssueError::KeyGeneration)
     }
 
@@ -27,10 +29,10 @@ impl Key {
     /// `IssueError::IssuingKey` unless it is one P-256 key in PKCS#8.
     pub fn from_pem(pem: &[u8]) -> Result<Self, IssueError> {
         let key = crate::pem::private_key(pem).map_err(|_| IssueError::IssuingKey)?;
-        match &key {
-            PrivateKeyDer::Pkcs8(der) => Self::from_pkcs8(der.secret_pkcs8_der()).ok_or(IssueError::IssuingKey),
-            _ => Err(IssueError::IssuingKey),
-        }
+        let PrivateKeyDer::Pkcs8(der) = &key else {
+            return Err(IssueError::IssuingKey);
+        };
+        Self::from_pkcs8(der.secret_pkcs8_der()).ok_or(IssueError::IssuingKey)
     }
 
     /// The key as PEM (PKCS#8), to be written to a file that only its owner can read.
@@ -40,7 +42,10 @@ impl Key {
 
     fn from_pkcs8(der: &[u8]) -> Option<Self> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).ok()?;
-        Some(Self { pair, pkcs8: Zeroizing::new(der.to_vec()) })
+        Some(Self {
+            pair,
+            pkcs8: Zeroizing::new(der.to_vec()),
+        })
     }
 }
 
@@ -56,7 +61,10 @@ impl rcgen::PublicKeyData for Key {
 
 impl rcgen::SigningKey for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RingUnspecified)?;
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_| rcgen::Error::RingUnspecified)?;
         Ok(signature.as_ref().to_vec())
     }
 }
@@ -69,7 +77,10 @@ mod tests {
     fn a_key_survives_its_own_pem() {
         let key = Key::generate().unwrap();
         let pem = key.expose_pem();
-        assert!(pem.lines().all(|line| line.len() <= 64) && pem.ends_with("-----END PRIVATE KEY-----\n"));
+        assert!(
+            pem.lines().all(|line| line.len() <= 64)
+                && pem.ends_with("-----END PRIVATE KEY-----\n")
+        );
         let again = Key::from_pem(pem.as_bytes()).unwrap();
         assert_eq!(again.expose_pem(), pem);
     }

@@ -34,7 +34,11 @@ pub(crate) fn signature_of(certificate: &X509Certificate<'_>) -> String {
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_unsafe(character) { push_octets(&mut safe, character) } else { safe.push(character) }
+        if is_unsafe(character) {
+            push_octets(&mut safe, character)
+        } else {
+            safe.push(character)
+        }
     }
     safe
 }
@@ -60,16 +64,24 @@ pub(crate) fn hex(octets: &[u8]) -> String {
 /// Octets of hexadecimal text of either case; colons between octets, as OpenSSL prints them, are skipped.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
-    let padded = if digits.len() % 2 == 0 { digits } else { [vec![b'0'], digits].concat() };
+    let padded = if digits.len().is_multiple_of(2) {
+        digits
+    } else {
+        [vec![b'0'], digits].concat()
+    };
     let octets = padded.chunks(2).map(|pair| match pair {
         [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
         _ => None,
     });
-    octets.collect::<Option<Vec<u8>>>().filter(|octets| !octets.is_empty())
+    octets
+        .collect::<Option<Vec<u8>>>()
+        .filter(|octets| !octets.is_empty())
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
@@ -101,13 +113,17 @@ fn short_name(kind: &Oid<'_>) -> Option<&'static str> {
         ("0.9.2342.19200300.100.1.1", "UID"),
     ];
     let dotted = kind.to_id_string();
-    NAMES.iter().find(|(number, _)| *number == dotted).map(|(_, name)| *name)
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == dotted)
+        .map(|(_, name)| *name)
 }
 
 fn push_value(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (index, character) in value.chars().enumerate() {
-        let at_edge = character == ' ' && (index == 0 || index == last) || character == '#' && index == 0;
+        let at_edge =
+            character == ' ' && (index == 0 || index == last) || character == '#' && index == 0;
         if is_unsafe(character) {
             push_octets(text, character);
         } else {
@@ -136,7 +152,10 @@ mod tests {
 
     #[test]
     fn names_cannot_break_or_reorder_a_log_line() {
-        assert_eq!(printable("a\nb\u{202e}c\u{1b}[0m端末"), "a\\0ab\\e2\\80\\aec\\1b[0m端末");
+        assert_eq!(
+            printable("a\nb\u{202e}c\u{1b}[0m端末"),
+            "a\\0ab\\e2\\80\\aec\\1b[0m端末"
+        );
     }
 
     #[test]

@@ -10,8 +10,14 @@ use crate::error::CertError;
 
 /// All certificates of a PEM text, in order; text between the blocks is ignored.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertError> {
-    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| CertError::Pem)?;
-    if found.is_empty() { Err(CertError::NoCertificate) } else { Ok(found) }
+    let found = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| CertError::Pem)?;
+    if found.is_empty() {
+        Err(CertError::NoCertificate)
+    } else {
+        Ok(found)
+    }
 }
 
 /// The one private key of a PEM text: PKCS#8, PKCS#1 or SEC 1.
@@ -29,7 +35,9 @@ pub(crate) fn encode_secret(label: &str, der: &[u8]) -> Zeroizing<String> {
     let mut digits = Zeroizing::new(String::with_capacity(der.len().saturating_mul(2)));
     STANDARD.encode_string(der, &mut digits);
     // Sized beforehand, so that no copy is left behind in memory by growing.
-    let mut text = Zeroizing::new(String::with_capacity(digits.len().saturating_mul(2).saturating_add(128)));
+    let mut text = Zeroizing::new(String::with_capacity(
+        digits.len().saturating_mul(2).saturating_add(128),
+    ));
     for part in ["-----BEGIN ", label, "-----\n"] {
         text.push_str(part);
     }

@@ -49,14 +49,20 @@ pub struct ServerOptions<'a> {
 /// # Errors
 /// `CertError::Tls` when the clock has no time or there is no randomness.
 pub fn server_config(options: ServerOptions<'_>) -> Result<Arc<ServerConfig>, CertError> {
-    let tickets = Tickets::new(Arc::clone(&options.time)).ok_or(CertError::Tls(rustls::Error::FailedToGetCurrentTime))?;
-    let builder = ServerConfig::builder_with_details(options.profile.provider(options.hybrid), options.time)
-        .with_protocol_versions(options.profile.versions())
-        .map_err(CertError::Tls)?;
+    let tickets = Tickets::new(Arc::clone(&options.time))
+        .ok_or(CertError::Tls(rustls::Error::FailedToGetCurrentTime))?;
+    let builder =
+        ServerConfig::builder_with_details(options.profile.provider(options.hybrid), options.time)
+            .with_protocol_versions(options.profile.versions())
+            .map_err(CertError::Tls)?;
     let builder = match options.client_auth {
         ClientAuth::Off => builder.with_no_client_auth(),
-        ClientAuth::Optional(authorities) => builder.with_client_cert_verifier(Arc::new(DeviceVerifier::new(authorities, false))),
-        ClientAuth::Required(authorities) => builder.with_client_cert_verifier(Arc::new(DeviceVerifier::new(authorities, true))),
+        ClientAuth::Optional(authorities) => {
+            builder.with_client_cert_verifier(Arc::new(DeviceVerifier::new(authorities, false)))
+        }
+        ClientAuth::Required(authorities) => {
+            builder.with_client_cert_verifier(Arc::new(DeviceVerifier::new(authorities, true)))
+        }
     };
     let mut config = builder.with_cert_resolver(options.certificates);
     config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();

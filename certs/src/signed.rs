@@ -26,27 +26,42 @@ impl<'a> Signed<'a> {
         let body = reader.expect(der::SEQUENCE)?.whole;
         let algorithm = reader.expect(der::SEQUENCE)?.content;
         let signature = der::octets_of_bits(reader.expect(der::BIT_STRING)?.content)?;
-        reader.is_empty().then_some(Self { body, algorithm, signature })
+        reader.is_empty().then_some(Self {
+            body,
+            algorithm,
+            signature,
+        })
     }
 
     /// Whether any of the algorithms made the signature; hash and parameters count, the key does not.
     pub(crate) fn is_accepted(&self, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> bool {
-        algorithms.iter().any(|algorithm| algorithm.signature_alg_id().as_ref() == self.algorithm)
+        algorithms
+            .iter()
+            .any(|algorithm| algorithm.signature_alg_id().as_ref() == self.algorithm)
     }
 
     /// Verifies with a SubjectPublicKeyInfo in DER. Key sizes and hashes are bounded by the algorithms given.
-    pub(crate) fn verify(&self, public_key_info: &[u8], algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), SignatureProblem> {
+    pub(crate) fn verify(
+        &self,
+        public_key_info: &[u8],
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), SignatureProblem> {
         let (key_algorithm, key) = split_key(public_key_info).ok_or(SignatureProblem::Algorithm)?;
         let mut usable = algorithms
             .iter()
             .filter(|algorithm| {
-                algorithm.signature_alg_id().as_ref() == self.algorithm && algorithm.public_key_alg_id().as_ref() == key_algorithm
+                algorithm.signature_alg_id().as_ref() == self.algorithm
+                    && algorithm.public_key_alg_id().as_ref() == key_algorithm
             })
             .peekable();
         if usable.peek().is_none() {
             return Err(SignatureProblem::Algorithm);
         }
-        if usable.any(|algorithm| algorithm.verify_signature(key, self.body, self.signature).is_ok()) {
+        if usable.any(|algorithm| {
+            algorithm
+                .verify_signature(key, self.body, self.signature)
+                .is_ok()
+        }) {
             return Ok(());
         }
         Err(SignatureProblem::Wrong)

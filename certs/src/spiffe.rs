@@ -47,7 +47,10 @@ impl SpiffeId {
             Some((domain, path)) => (domain, Some(path)),
             None => (rest, None),
         };
-        if domain.is_empty() || domain.len() > MAX_TRUST_DOMAIN || !domain.bytes().all(in_trust_domain) {
+        if domain.is_empty()
+            || domain.len() > MAX_TRUST_DOMAIN
+            || !domain.bytes().all(in_trust_domain)
+        {
             return Err(SpiffeError::TrustDomain);
         }
         for segment in path.into_iter().flat_map(|path| path.split('/')) {
@@ -58,13 +61,17 @@ impl SpiffeId {
                 return Err(SpiffeError::PathCharacter);
             }
         }
-        Ok(Self { text: text.into(), domain_end: SCHEME.len().saturating_add(domain.len()) })
+        Ok(Self {
+            text: text.into(),
+            domain_end: SCHEME.len().saturating_add(domain.len()),
+        })
     }
 
     /// Whether a URI claims to be a SPIFFE ID, in whatever spelling; then only a valid one is tolerated.
     pub(crate) fn is_claimed_by(uri: &str) -> bool {
         let scheme = "spiffe:";
-        uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        uri.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     }
 
     /// The whole ID.
@@ -74,7 +81,9 @@ impl SpiffeId {
 
     /// Who vouches for the ID.
     pub fn trust_domain(&self) -> &str {
-        self.text.get(SCHEME.len()..self.domain_end).unwrap_or_default()
+        self.text
+            .get(SCHEME.len()..self.domain_end)
+            .unwrap_or_default()
     }
 
     /// With its leading slash; empty for the ID of a trust domain itself.
@@ -112,7 +121,10 @@ mod tests {
     #[test]
     fn an_id_comes_apart_into_trust_domain_and_path() {
         let id = SpiffeId::parse("spiffe://corp.example/device/Laptop_7").unwrap();
-        assert_eq!((id.trust_domain(), id.path()), ("corp.example", "/device/Laptop_7"));
+        assert_eq!(
+            (id.trust_domain(), id.path()),
+            ("corp.example", "/device/Laptop_7")
+        );
         let id = SpiffeId::parse("spiffe://corp.example").unwrap();
         assert_eq!((id.trust_domain(), id.path()), ("corp.example", ""));
     }
@@ -152,10 +164,20 @@ mod tests {
 
     #[test]
     fn lengths_are_bounded() {
-        let longest = format!("spiffe://{}/{}", "d".repeat(255), "p".repeat(2048 - 9 - 255 - 1));
+        let longest = format!(
+            "spiffe://{}/{}",
+            "d".repeat(255),
+            "p".repeat(2048 - 9 - 255 - 1)
+        );
         assert!(SpiffeId::parse(&longest).is_ok());
-        assert_eq!(SpiffeId::parse(&format!("{longest}p")), Err(SpiffeError::TooLong));
-        assert_eq!(SpiffeId::parse(&format!("spiffe://{}/p", "d".repeat(256))), Err(SpiffeError::TrustDomain));
+        assert_eq!(
+            SpiffeId::parse(&format!("{longest}p")),
+            Err(SpiffeError::TooLong)
+        );
+        assert_eq!(
+            SpiffeId::parse(&format!("spiffe://{}/p", "d".repeat(256))),
+            Err(SpiffeError::TrustDomain)
+        );
     }
 
     #[test]
@@ -170,11 +192,25 @@ mod tests {
         if text.len() > 2048 || characters.iter().take(9).collect::<String>() != "spiffe://" {
             return false;
         }
-        let parts: Vec<String> = characters.iter().skip(9).collect::<String>().split('/').map(str::to_owned).collect();
-        let domain_is_fine = (1..=255).contains(&parts[0].len()) && parts[0].chars().all(|c| "abcdefghijklmnopqrstuvwxyz0123456789.-_".contains(c));
+        let parts: Vec<String> = characters
+            .iter()
+            .skip(9)
+            .collect::<String>()
+            .split('/')
+            .map(str::to_owned)
+            .collect();
+        let domain_is_fine = (1..=255).contains(&parts[0].len())
+            && parts[0]
+                .chars()
+                .all(|c| "abcdefghijklmnopqrstuvwxyz0123456789.-_".contains(c));
         domain_is_fine
             && parts.iter().skip(1).all(|part| {
-                !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| c.is_ascii() && (c.is_alphanumeric() || ".-_".contains(c)))
+                !part.is_empty()
+                    && part != "."
+                    && part != ".."
+                    && part
+                        .chars()
+                        .all(|c| c.is_ascii() && (c.is_alphanumeric() || ".-_".contains(c)))
             })
     }
 

@@ -46,11 +46,15 @@ impl ServerCertificates {
     /// The first problem and the index of its pair; `NoCertificate` when there is no pair.
     pub fn load(pairs: &[(&[u8], &[u8])], profile: Profile) -> Result<Self, InFile<CertError>> {
         if pairs.is_empty() {
-            return Err(InFile { file: 0, problem: CertError::NoCertificate });
+            return Err(InFile {
+                file: 0,
+                problem: CertError::NoCertificate,
+            });
         }
         let mut loaded = Vec::with_capacity(pairs.len());
         for (file, (chain, key)) in pairs.iter().enumerate() {
-            loaded.push(load_pair(chain, key, profile).map_err(|problem| InFile { file, problem })?);
+            loaded
+                .push(load_pair(chain, key, profile).map_err(|problem| InFile { file, problem })?);
         }
         let leaves = loaded.iter().map(|pair| pair.leaf.clone()).collect();
         let only = match loaded.as_slice() {
@@ -58,7 +62,12 @@ impl ServerCertificates {
             _ => None,
         };
         loaded.sort_by_key(|pair| std::cmp::Reverse(pair.leaf.not_after_seconds));
-        let mut certificates = Self { exact: Names::default(), wildcard: Names::default(), only, leaves };
+        let mut certificates = Self {
+            exact: Names::default(),
+            wildcard: Names::default(),
+            only,
+            leaves,
+        };
         for pair in loaded {
             certificates.enter(&pair);
         }
@@ -81,7 +90,10 @@ impl ServerCertificates {
                 Some(suffix) => (&mut self.wildcard, suffix),
                 None => (&mut self.exact, &**name),
             };
-            table.entry(name.into()).or_default().push(Arc::clone(&pair.key));
+            table
+                .entry(name.into())
+                .or_default()
+                .push(Arc::clone(&pair.key));
         }
     }
 
@@ -91,18 +103,27 @@ impl ServerCertificates {
             return Some(keys);
         }
         let (label, suffix) = host.split_once('.')?;
-        if label.is_empty() { None } else { self.wildcard.get(suffix).map(Vec::as_slice) }
+        if label.is_empty() {
+            None
+        } else {
+            self.wildcard.get(suffix).map(Vec::as_slice)
+        }
     }
 
     fn choose(&self, host: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let Some(host) = host else { return self.only.clone() };
+        let Some(host) = host else {
+            return self.only.clone();
+        };
         let host = host.strip_suffix('.').unwrap_or(host);
         let keys = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.candidates(&host.to_ascii_lowercase())
         } else {
             self.candidates(host)
         };
-        keys?.iter().find(|key| key.key.choose_scheme(schemes).is_some()).cloned()
+        keys?
+            .iter()
+            .find(|key| key.key.choose_scheme(schemes).is_some())
+            .cloned()
     }
 }
 
@@ -116,18 +137,30 @@ impl ResolvesServerCert for ServerCertificates {
 
 impl fmt::Debug for ServerCertificates {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ServerCertificates").field("leaves", &self.leaves).finish_non_exhaustive()
+        formatter
+            .debug_struct("ServerCertificates")
+            .field("leaves", &self.leaves)
+            .finish_non_exhaustive()
     }
 }
 
 /// A chain with its key, for either side of TLS: order, signatures, strength and fit are checked.
-pub(crate) fn certified_key(chain: &[u8], key: &[u8], profile: Profile) -> Result<CertifiedKey, CertError> {
+pub(crate) fn certified_key(
+    chain: &[u8],
+    key: &[u8],
+    profile: Profile,
+) -> Result<CertifiedKey, CertError> {
     let chain = crate::pem::certificates(chain)?;
     check_chain(&chain, profile)?;
     let key = crate::pem::private_key(key)?;
     CertifiedKey::from_der(chain.clone(), key, &profile.provider(false)).map_err(|problem| {
         if problem == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
-            CertError::KeyMismatch { subject: chain.first().and_then(|leaf| inspect::summarize(leaf).ok()).map_or_else(String::new, |leaf| leaf.subject) }
+            CertError::KeyMismatch {
+                subject: chain
+                    .first()
+                    .and_then(|leaf| inspect::summarize(leaf).ok())
+                    .map_or_else(String::new, |leaf| leaf.subject),
+            }
         } else {
             CertError::UnusableKey
         }
@@ -138,13 +171,22 @@ fn load_pair(chain: &[u8], key: &[u8], profile: Profile) -> Result<Loaded, CertE
     let key = certified_key(chain, key, profile)?;
     let leaf = key.cert.first().ok_or(CertError::NoCertificate)?;
     let certificate = parse(leaf, 1)?;
-    let purpose = certificate.extended_key_usage().map_err(|_| CertError::Malformed { position: 1 })?;
+    let purpose = certificate
+        .extended_key_usage()
+        .map_err(|_| CertError::Malformed { position: 1 })?;
     if purpose.is_some_and(|purpose| !purpose.value.server_auth) {
-        return Err(CertError::Purpose { subject: subject(&certificate), purpose: "serverAuth" });
+        return Err(CertError::Purpose {
+            subject: subject(&certificate),
+            purpose: "serverAuth",
+        });
     }
     let names = host_names(&certificate)?;
     let leaf = inspect::summarize(leaf)?;
-    Ok(Loaded { names, leaf, key: Arc::new(key) })
+    Ok(Loaded {
+        names,
+        leaf,
+        key: Arc::new(key),
+    })
 }
 
 fn check_chain(chain: &[CertificateDer<'_>], profile: Profile) -> Result<(), CertError> {
@@ -156,8 +198,13 @@ fn check_chain(chain: &[CertificateDer<'_>], profile: Profile) -> Result<(), Cer
         check_strength(&certificate, &signed, position, profile)?;
         if let Some((before, signed)) = &issued {
             let key = certificate.public_key().raw;
-            if before.issuer().as_raw() != certificate.subject().as_raw() || signed.verify(key, algorithms.all).is_err() {
-                return Err(CertError::ChainOrder { position, subject: subject(&certificate) });
+            if before.issuer().as_raw() != certificate.subject().as_raw()
+                || signed.verify(key, algorithms.all).is_err()
+            {
+                return Err(CertError::ChainOrder {
+                    position,
+                    subject: subject(&certificate),
+                });
             }
         }
         issued = Some((certificate, signed));
@@ -165,31 +212,49 @@ fn check_chain(chain: &[CertificateDer<'_>], profile: Profile) -> Result<(), Cer
     Ok(())
 }
 
-fn check_strength(certificate: &X509Certificate<'_>, signed: &Signed<'_>, position: usize, profile: Profile) -> Result<(), CertError> {
+fn check_strength(
+    certificate: &X509Certificate<'_>,
+    signed: &Signed<'_>,
+    position: usize,
+    profile: Profile,
+) -> Result<(), CertError> {
     let key = KeyKind::of(certificate.public_key());
     if !key.is_accepted() {
-        return Err(CertError::WeakKey { subject: subject(certificate), key });
+        return Err(CertError::WeakKey {
+            subject: subject(certificate),
+            key,
+        });
     }
     // The signature of a root on itself proves nothing, so it may be of any kind.
     let is_root = position > 1 && certificate.issuer().as_raw() == certificate.subject().as_raw();
     if !is_root && !signed.is_accepted(profile.algorithms().all) {
-        return Err(CertError::WeakSignature { subject: subject(certificate), algorithm: signature_of(certificate) });
+        return Err(CertError::WeakSignature {
+            subject: subject(certificate),
+            algorithm: signature_of(certificate),
+        });
     }
     Ok(())
 }
 
 fn host_names(certificate: &X509Certificate<'_>) -> Result<Vec<Box<str>>, CertError> {
-    let extension = certificate.subject_alternative_name().map_err(|_| CertError::Malformed { position: 1 })?;
+    let extension = certificate
+        .subject_alternative_name()
+        .map_err(|_| CertError::Malformed { position: 1 })?;
     let mut names = Vec::new();
     let mut addresses = false;
-    for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
+    for name in extension
+        .iter()
+        .flat_map(|extension| &extension.value.general_names)
+    {
         if let GeneralName::DNSName(text) = name {
             names.push(host_name(text)?);
         }
         addresses |= matches!(name, GeneralName::IPAddress(_));
     }
     if names.is_empty() && !addresses {
-        return Err(CertError::NoHostNames { subject: subject(certificate) });
+        return Err(CertError::NoHostNames {
+            subject: subject(certificate),
+        });
     }
     Ok(names)
 }
@@ -201,12 +266,18 @@ pub(crate) fn host_name(text: &str) -> Result<Box<str>, CertError> {
         None => (false, lower.as_str()),
     };
     let labels_are_fine = rest.split('.').all(|label| {
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     });
     // `*.localhost` is for demonstrations; it belongs to nobody (RFC 6761 §6.3). `*.com` would be a whole registry.
     let too_wide = wildcard && !rest.contains('.') && rest != "localhost";
     if !labels_are_fine || lower.len() > 253 || too_wide {
-        return Err(CertError::HostName { name: printable(text) });
+        return Err(CertError::HostName {
+            name: printable(text),
+        });
     }
     Ok(lower.into())
 }
@@ -221,21 +292,38 @@ mod tests {
     fn store(names: &[&[&str]]) -> ServerCertificates {
         let pki = Pki::new("Server CA");
         let issued: Vec<_> = names.iter().map(|names| pki.server(names)).collect();
-        let pairs: Vec<_> = issued.iter().map(|(chain, key)| (chain.as_bytes(), key.as_bytes())).collect();
+        let pairs: Vec<_> = issued
+            .iter()
+            .map(|(chain, key)| (chain.as_bytes(), key.as_bytes()))
+            .collect();
         ServerCertificates::load(&pairs, Profile::CryptrecRecommended).unwrap()
     }
 
     fn chosen(store: &ServerCertificates, host: Option<&str>) -> Option<String> {
         let key = store.choose(host, &SCHEMES)?;
-        Some(inspect::summarize(key.cert.first().unwrap()).unwrap().names.join(" "))
+        Some(
+            inspect::summarize(key.cert.first().unwrap())
+                .unwrap()
+                .names
+                .join(" "),
+        )
     }
 
     #[test]
     fn an_exact_name_goes_before_a_wildcard_of_one_label() {
         let store = store(&[&["*.corp.example"], &["wiki.corp.example", "corp.example"]]);
-        assert_eq!(chosen(&store, Some("wiki.corp.example")).unwrap(), "dns:wiki.corp.example dns:corp.example");
-        assert_eq!(chosen(&store, Some("mail.corp.example")).unwrap(), "dns:*.corp.example");
-        assert_eq!(chosen(&store, Some("MAIL.Corp.Example.")).unwrap(), "dns:*.corp.example");
+        assert_eq!(
+            chosen(&store, Some("wiki.corp.example")).unwrap(),
+            "dns:wiki.corp.example dns:corp.example"
+        );
+        assert_eq!(
+            chosen(&store, Some("mail.corp.example")).unwrap(),
+            "dns:*.corp.example"
+        );
+        assert_eq!(
+            chosen(&store, Some("MAIL.Corp.Example.")).unwrap(),
+            "dns:*.corp.example"
+        );
         assert_eq!(chosen(&store, Some("a.mail.corp.example")), None);
         assert_eq!(chosen(&store, Some(".corp.example")), None);
     }
@@ -255,37 +343,67 @@ mod tests {
         let pki = Pki::new("Server CA");
         let (old, old_key) = pki.server_until(&["a.example"], NOW + days(5));
         let (new, new_key) = pki.server_until(&["a.example"], NOW + days(50));
-        let pairs = [(old.as_bytes(), old_key.as_bytes()), (new.as_bytes(), new_key.as_bytes())];
+        let pairs = [
+            (old.as_bytes(), old_key.as_bytes()),
+            (new.as_bytes(), new_key.as_bytes()),
+        ];
         let store = ServerCertificates::load(&pairs, Profile::CryptrecRecommended).unwrap();
         let key = store.choose(Some("a.example"), &SCHEMES).unwrap();
-        assert_eq!(inspect::summarize(&key.cert[0]).unwrap().not_after_seconds, NOW + days(50));
+        assert_eq!(
+            inspect::summarize(&key.cert[0]).unwrap().not_after_seconds,
+            NOW + days(50)
+        );
     }
 
     #[test]
     fn a_certificate_the_client_cannot_verify_is_not_chosen() {
         let store = store(&[&["a.example"]]);
-        assert!(store.choose(Some("a.example"), &[SignatureScheme::ED25519]).is_none());
+        assert!(
+            store
+                .choose(Some("a.example"), &[SignatureScheme::ED25519])
+                .is_none()
+        );
     }
 
     fn problem(chain: &str, key: &str) -> CertError {
-        ServerCertificates::load(&[(chain.as_bytes(), key.as_bytes())], Profile::CryptrecRecommended).unwrap_err().problem
+        ServerCertificates::load(
+            &[(chain.as_bytes(), key.as_bytes())],
+            Profile::CryptrecRecommended,
+        )
+        .unwrap_err()
+        .problem
     }
 
     #[test]
     fn the_key_must_belong_to_the_certificate() {
         let pki = Pki::new("Server CA");
         let ((chain, _), (_, other)) = (pki.server(&["a.example"]), pki.server(&["a.example"]));
-        assert!(matches!(problem(&chain, &other), CertError::KeyMismatch { .. }));
+        assert!(matches!(
+            problem(&chain, &other),
+            CertError::KeyMismatch { .. }
+        ));
     }
 
     #[test]
     fn the_chain_must_be_in_order_and_signed() {
         let pki = Pki::new("Server CA");
         let (leaf, key) = pki.server(&["a.example"]);
-        assert!(ServerCertificates::load(&[(format!("{leaf}{}", pki.pem()).as_bytes(), key.as_bytes())], Profile::CryptrecHigh).is_ok());
+        assert!(
+            ServerCertificates::load(
+                &[(format!("{leaf}{}", pki.pem()).as_bytes(), key.as_bytes())],
+                Profile::CryptrecHigh
+            )
+            .is_ok()
+        );
         let impostor = Pki::new("Server CA");
-        assert!(matches!(problem(&format!("{leaf}{}", impostor.pem()), &key), CertError::ChainOrder { position: 2, .. }));
-        assert!(matches!(problem(&format!("{}{leaf}", pki.pem()), &key), CertError::ChainOrder { position: 2, .. }));
+        assert!(matches!(
+            problem(&format!("{leaf}{}", impostor.pem()), &key),
+            CertError::ChainOrder { position: 2, .. }
+        ));
+        assert!(matches!(
+            problem(&format!("{}{leaf}", pki.pem()), &key),
+            CertError::ChainOrder { position: 2, .. }
+        ));
     }
 
     #[test]
@@ -295,8 +413,17 @@ mod tests {
         assert_eq!(problem("<html>", &key), CertError::NoCertificate);
         assert_eq!(problem(&leaf, &leaf), CertError::NoKey);
         assert_eq!(problem(&leaf, &format!("{key}{key}")), CertError::NoKey);
-        assert_eq!(problem(&leaf, &key.replace("-----END", "-----ENDE")), CertError::NoKey);
-        assert_eq!(problem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key), CertError::Malformed { position: 1 });
+        assert_eq!(
+            problem(&leaf, &key.replace("-----END", "-----ENDE")),
+            CertError::NoKey
+        );
+        assert_eq!(
+            problem(
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                &key
+            ),
+            CertError::Malformed { position: 1 }
+        );
         assert!(ServerCertificates::load(&[], Profile::CryptrecHigh).is_err());
     }
 
@@ -304,7 +431,13 @@ mod tests {
     fn a_certificate_needs_a_host_name_and_the_right_purpose() {
         let pki = Pki::new("Server CA");
         let (leaf, key) = pki.device("spiffe://corp.example/device/1");
-        assert!(matches!(problem(&leaf, &key), CertError::Purpose { purpose: "serverAuth", .. }));
+        assert!(matches!(
+            problem(&leaf, &key),
+            CertError::Purpose {
+                purpose: "serverAuth",
+                ..
+            }
+        ));
         for name in ["*.com", "a.*.example", "*", "*a.corp.example", "a..example"] {
             assert!(host_name(name).is_err(), "{name}");
         }
@@ -313,17 +446,34 @@ mod tests {
 
     #[test]
     fn sha_1_and_short_rsa_are_refused() {
-        let (chain, key) = (include_str!("../testdata/sha1-leaf.pem"), include_str!("../testdata/sha1-leaf.key"));
-        assert!(matches!(problem(chain, key), CertError::WeakSignature { .. }));
-        let (chain, key) = (include_str!("../testdata/rsa1024-leaf.pem"), include_str!("../testdata/rsa1024-leaf.key"));
-        assert!(matches!(problem(chain, key), CertError::WeakKey { key: KeyKind::Rsa { bits: 1024 }, .. }));
+        let (chain, key) = (
+            include_str!("../testdata/sha1-leaf.pem"),
+            include_str!("../testdata/sha1-leaf.key"),
+        );
+        assert!(matches!(
+            problem(chain, key),
+            CertError::WeakSignature { .. }
+        ));
+        let (chain, key) = (
+            include_str!("../testdata/rsa1024-leaf.pem"),
+            include_str!("../testdata/rsa1024-leaf.key"),
+        );
+        assert!(matches!(
+            problem(chain, key),
+            CertError::WeakKey {
+                key: KeyKind::Rsa { bits: 1024 },
+                ..
+            }
+        ));
     }
 
     #[test]
     fn debug_output_has_no_key() {
         let pki = Pki::new("Server CA");
         let (chain, key) = pki.server(&["a.example"]);
-        let store = ServerCertificates::load(&[(chain.as_bytes(), key.as_bytes())], Profile::CryptrecHigh).unwrap();
+        let store =
+            ServerCertificates::load(&[(chain.as_bytes(), key.as_bytes())], Profile::CryptrecHigh)
+                .unwrap();
         let planted = key.lines().nth(1).unwrap();
         assert!(!format!("{store:?}").contains(planted));
     }

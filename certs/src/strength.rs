@@ -89,7 +89,11 @@ pub(crate) fn signature_name(dotted: &str) -> String {
         ("1.2.840.10045.4.3.4", "ECDSA with SHA-512"),
         ("1.3.101.112", "Ed25519"),
     ];
-    NAMES.iter().find(|(number, _)| *number == dotted).map_or(dotted, |(_, name)| name).to_owned()
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == dotted)
+        .map_or(dotted, |(_, name)| name)
+        .to_owned()
 }
 
 fn rsa(info: &SubjectPublicKeyInfo<'_>) -> KeyKind {
@@ -97,7 +101,10 @@ fn rsa(info: &SubjectPublicKeyInfo<'_>) -> KeyKind {
         Ok(PublicKey::RSA(key)) => {
             let modulus = crate::name::significant(key.modulus);
             let unused = modulus.first().map_or(0, |octet| octet.leading_zeros());
-            let bits = modulus.len().saturating_mul(8).saturating_sub(usize::try_from(unused).unwrap_or(0));
+            let bits = modulus
+                .len()
+                .saturating_mul(8)
+                .saturating_sub(usize::try_from(unused).unwrap_or(0));
             KeyKind::Rsa { bits }
         }
         _ => KeyKind::Other,
@@ -106,7 +113,11 @@ fn rsa(info: &SubjectPublicKeyInfo<'_>) -> KeyKind {
 
 fn curve(info: &SubjectPublicKeyInfo<'_>) -> KeyKind {
     let parameters = info.algorithm.parameters.as_ref();
-    match parameters.and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string()).as_deref() {
+    match parameters
+        .and_then(|any| any.as_oid().ok())
+        .map(|oid| oid.to_id_string())
+        .as_deref()
+    {
         Some("1.2.840.10045.3.1.7") => KeyKind::P256,
         Some("1.3.132.0.34") => KeyKind::P384,
         Some("1.3.132.0.35") => KeyKind::P521,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CustomExtension,
-    DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, CustomExtension, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
     RevokedCertParams, SerialNumber, SigningKey as _,
 };
 use rustls::time_provider::TimeProvider;
@@ -28,7 +29,8 @@ pub(crate) fn days(count: i64) -> i64 {
 /// The encoder's time type has no name here.
 macro_rules! at {
     ($seconds:expr) => {
-        rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(u64::try_from($seconds).unwrap())
+        rcgen::date_time_ymd(1970, 1, 1)
+            + std::time::Duration::from_secs(u64::try_from($seconds).unwrap())
     };
 }
 pub(crate) use at;
@@ -47,7 +49,9 @@ impl Clock {
         self.0.fetch_sub(seconds, Ordering::SeqCst);
     }
     pub(crate) fn now(&self) -> UnixTime {
-        UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.0.load(Ordering::SeqCst)))
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+            self.0.load(Ordering::SeqCst),
+        ))
     }
 }
 
@@ -69,7 +73,10 @@ impl Pki {
     }
 
     pub(crate) fn valid(name: &str, validity: Validity) -> Self {
-        Self { authority: Authority::create(name, validity, &[1; 16]).unwrap(), serials: Cell::new(1) }
+        Self {
+            authority: Authority::create(name, validity, &[1; 16]).unwrap(),
+            serials: Cell::new(1),
+        }
     }
 
     pub(crate) fn pem(&self) -> &str {
@@ -81,17 +88,37 @@ impl Pki {
     }
 
     pub(crate) fn server_until(&self, names: &[&str], not_after_seconds: i64) -> (String, String) {
-        let validity = Validity { not_before_seconds: NOW - days(1), not_after_seconds };
-        texts(self.authority.issue_server(names, validity, &self.serial()).unwrap())
+        let validity = Validity {
+            not_before_seconds: NOW - days(1),
+            not_after_seconds,
+        };
+        texts(
+            self.authority
+                .issue_server(names, validity, &self.serial())
+                .unwrap(),
+        )
     }
 
     pub(crate) fn device(&self, spiffe_id: &str) -> (String, String) {
-        let subject = DeviceSubject { spiffe_id: Some(spiffe_id), common_name: "device", ..DeviceSubject::default() };
-        texts(self.authority.issue_device(subject, Validity::days(NOW, 90), &self.serial()).unwrap())
+        let subject = DeviceSubject {
+            spiffe_id: Some(spiffe_id),
+            common_name: "device",
+            ..DeviceSubject::default()
+        };
+        texts(
+            self.authority
+                .issue_device(subject, Validity::days(NOW, 90), &self.serial())
+                .unwrap(),
+        )
     }
 
     pub(crate) fn device_with_point(&self, uri: &str) -> String {
-        self.leaf(|params| params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![uri.to_owned()] }]).0
+        self.leaf(|params| {
+            params.crl_distribution_points = vec![CrlDistributionPoint {
+                uris: vec![uri.to_owned()],
+            }]
+        })
+        .0
     }
 
     /// A device certificate changed at will.
@@ -100,7 +127,11 @@ impl Pki {
         (self.leaf_for(&key, change), key.serialize_pem())
     }
 
-    pub(crate) fn leaf_for(&self, key: &impl PublicKeyData, change: impl FnOnce(&mut CertificateParams)) -> String {
+    pub(crate) fn leaf_for(
+        &self,
+        key: &impl PublicKeyData,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> String {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "leaf");
@@ -114,16 +145,24 @@ impl Pki {
     }
 
     /// A device certificate with these subject serialNumbers and this subjectAltName extension.
-    pub(crate) fn custom_leaf(&self, serials: &[&str], names: Option<CustomExtension>) -> CertificateDer<'static> {
+    pub(crate) fn custom_leaf(
+        &self,
+        serials: &[&str],
+        names: Option<CustomExtension>,
+    ) -> CertificateDer<'static> {
         // The encoder keeps one attribute of a kind. So both values stand under kinds of equal length, renamed after.
         let mut pem_or_der = self.leaf(|params| {
             for (index, serial) in serials.iter().enumerate() {
                 let kind = DnType::CustomDnType(vec![2, 5, 4, if index == 0 { 5 } else { 105 }]);
-                params.distinguished_name.push(kind, DnValue::Utf8String((*serial).to_owned()));
+                params
+                    .distinguished_name
+                    .push(kind, DnValue::Utf8String((*serial).to_owned()));
             }
             params.custom_extensions.extend(names);
         });
-        let der = crate::pem::certificates(std::mem::take(&mut pem_or_der.0).as_bytes()).unwrap().remove(0);
+        let der = crate::pem::certificates(std::mem::take(&mut pem_or_der.0).as_bytes())
+            .unwrap()
+            .remove(0);
         let renamed = replace(&der, &[0x06, 3, 0x55, 4, 105], &[0x06, 3, 0x55, 4, 5]);
         CertificateDer::from(renamed)
     }
@@ -134,7 +173,11 @@ impl Pki {
         self.constrained_intermediate(name, |_| {})
     }
 
-    pub(crate) fn constrained_intermediate(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (Self, String) {
+    pub(crate) fn constrained_intermediate(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (Self, String) {
         let key = crate::key::Key::generate().unwrap();
         let serial = self.serial();
         let pem = self.leaf_for(&key, |params| {
@@ -147,7 +190,13 @@ impl Pki {
             change(params);
         });
         let authority = Authority::load(pem.as_bytes(), key.expose_pem().as_bytes()).unwrap();
-        (Self { authority, serials: Cell::new(1) }, crate::name::hex(&serial))
+        (
+            Self {
+                authority,
+                serials: Cell::new(1),
+            },
+            crate::name::hex(&serial),
+        )
     }
 
     /// A root that may have CAs below it.
@@ -161,20 +210,42 @@ impl Pki {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { authority: Authority::load(pem.as_bytes(), key.expose_pem().as_bytes()).unwrap(), serials: Cell::new(1) }
+        Self {
+            authority: Authority::load(pem.as_bytes(), key.expose_pem().as_bytes()).unwrap(),
+            serials: Cell::new(1),
+        }
     }
 
     pub(crate) fn list(&self, serials: &[&str], next_update_seconds: i64) -> String {
         self.list_of(serials, NOW - 60, next_update_seconds)
     }
 
-    pub(crate) fn list_of(&self, serials: &[&str], this_update_seconds: i64, next_update_seconds: i64) -> String {
-        let entries: Vec<_> = serials.iter().map(|serial| Revoked { serial: (*serial).to_owned(), at_seconds: NOW - 60 }).collect();
-        let period = Validity { not_before_seconds: this_update_seconds, not_after_seconds: next_update_seconds };
+    pub(crate) fn list_of(
+        &self,
+        serials: &[&str],
+        this_update_seconds: i64,
+        next_update_seconds: i64,
+    ) -> String {
+        let entries: Vec<_> = serials
+            .iter()
+            .map(|serial| Revoked {
+                serial: (*serial).to_owned(),
+                at_seconds: NOW - 60,
+            })
+            .collect();
+        let period = Validity {
+            not_before_seconds: this_update_seconds,
+            not_after_seconds: next_update_seconds,
+        };
         self.authority.revocation_list(&entries, period, 1).unwrap()
     }
 
-    pub(crate) fn list_der(&self, serials: &[&str], next_update_seconds: i64, point: Option<CrlIssuingDistributionPoint>) -> Vec<u8> {
+    pub(crate) fn list_der(
+        &self,
+        serials: &[&str],
+        next_update_seconds: i64,
+        point: Option<CrlIssuingDistributionPoint>,
+    ) -> Vec<u8> {
         let entry = |serial: &&str| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&unhex(serial).unwrap()),
             revocation_time: at!(NOW - 60),
@@ -203,8 +274,17 @@ impl Pki {
         while let Some(field) = reader.next() {
             if field.tag == der::CONTEXT_0 {
                 let extensions = der::sole(field.content, der::SEQUENCE).unwrap().content;
-                let criticality = if critical { element(0x01, &[0xff]) } else { Vec::new() };
-                let one = [element(der::OBJECT_IDENTIFIER, oid), criticality, element(der::OCTET_STRING, value)].concat();
+                let criticality = if critical {
+                    element(0x01, &[0xff])
+                } else {
+                    Vec::new()
+                };
+                let one = [
+                    element(der::OBJECT_IDENTIFIER, oid),
+                    criticality,
+                    element(der::OCTET_STRING, value),
+                ]
+                .concat();
                 let all = [extensions, &element(der::SEQUENCE, &one)].concat();
                 fields.extend(element(der::CONTEXT_0, &element(der::SEQUENCE, &all)));
             } else {
@@ -213,7 +293,15 @@ impl Pki {
         }
         let body = element(der::SEQUENCE, &fields);
         let signature = [&[0], self.authority.key().sign(&body).unwrap().as_slice()].concat();
-        element(der::SEQUENCE, &[body, algorithm.whole.to_vec(), element(der::BIT_STRING, &signature)].concat())
+        element(
+            der::SEQUENCE,
+            &[
+                body,
+                algorithm.whole.to_vec(),
+                element(der::BIT_STRING, &signature),
+            ]
+            .concat(),
+        )
     }
 
     fn issuer(&self) -> Issuer<'_, &crate::key::Key> {
@@ -248,7 +336,14 @@ pub(crate) fn uri(text: &str) -> Vec<u8> {
 }
 
 pub(crate) fn other_name(oid: &[u8], value: &[u8]) -> Vec<u8> {
-    element(0xa0, &[element(der::OBJECT_IDENTIFIER, oid), element(der::CONTEXT_0, value)].concat())
+    element(
+        0xa0,
+        &[
+            element(der::OBJECT_IDENTIFIER, oid),
+            element(der::CONTEXT_0, value),
+        ]
+        .concat(),
+    )
 }
 
 pub(crate) fn names_extension(names: &[Vec<u8>]) -> CustomExtension {
@@ -272,9 +367,17 @@ pub(crate) struct Pair {
 
 /// # Errors
 /// What the server complained of, or else the client.
-pub(crate) fn connect(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> Result<Pair, Error> {
+pub(crate) fn connect(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<Pair, Error> {
     let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
-    let mut client = ClientConnection::new(Arc::clone(client), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+    let mut client = ClientConnection::new(
+        Arc::clone(client),
+        ServerName::try_from(name.to_owned()).unwrap(),
+    )
+    .unwrap();
     client.writer().write_all(b"hello").unwrap();
     for _ in 0..8 {
         let mut wire = Vec::new();

@@ -43,7 +43,13 @@ impl Tickets {
     /// `None` when there is no time or no randomness.
     pub(crate) fn new(time: Arc<dyn TimeProvider>) -> Option<Self> {
         let current = TicketKey::generate(time.current_time()?.as_secs())?;
-        Some(Self { time, ring: RwLock::new(Ring { current, previous: None }) })
+        Some(Self {
+            time,
+            ring: RwLock::new(Ring {
+                current,
+                previous: None,
+            }),
+        })
     }
 
     fn rotate(&self, now_seconds: u64) -> Option<()> {
@@ -68,11 +74,20 @@ impl ProducesTickets for Tickets {
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let now = self.time.current_time()?.as_secs();
-        let is_due = self.ring.read().unwrap_or_else(PoisonError::into_inner).current.is_due(now);
+        let is_due = self
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .current
+            .is_due(now);
         if is_due {
             self.rotate(now)?;
         }
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).current.seal(plain, now)
+        self.ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .current
+            .seal(plain, now)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
@@ -83,7 +98,10 @@ impl ProducesTickets for Tickets {
         let (name, sealed) = cipher.split_first_chunk::<NAME_LENGTH>()?;
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         // The name is public: comparing it in constant time would hide nothing.
-        let key = [Some(&ring.current), ring.previous.as_ref()].into_iter().flatten().find(|key| key.name == *name)?;
+        let key = [Some(&ring.current), ring.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|key| key.name == *name)?;
         key.open(sealed, now)
     }
 }
@@ -95,7 +113,11 @@ impl TicketKey {
         aws_lc_rs::rand::fill(&mut name).ok()?;
         aws_lc_rs::rand::fill(secret.as_mut_slice()).ok()?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, secret.as_slice()).ok()?;
-        Some(Self { name, key, born_seconds: now_seconds })
+        Some(Self {
+            name,
+            key,
+            born_seconds: now_seconds,
+        })
     }
 
     fn is_due(&self, now_seconds: u64) -> bool {
@@ -103,10 +125,18 @@ impl TicketKey {
     }
 
     fn seal(&self, plain: &[u8], now_seconds: u64) -> Option<Vec<u8>> {
-        let mut body = Vec::with_capacity(plain.len().saturating_add(TIME_LENGTH).saturating_add(AES_256_GCM.tag_len()));
+        let mut body = Vec::with_capacity(
+            plain
+                .len()
+                .saturating_add(TIME_LENGTH)
+                .saturating_add(AES_256_GCM.tag_len()),
+        );
         body.extend_from_slice(&now_seconds.to_be_bytes());
         body.extend_from_slice(plain);
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(self.name), &mut body).ok()?;
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::from(self.name), &mut body)
+            .ok()?;
         let sealed = [&self.name[..], nonce.as_ref(), &body].concat();
         (sealed.len() <= MAX_TICKET).then_some(sealed)
     }
@@ -114,12 +144,19 @@ impl TicketKey {
     fn open(&self, sealed: &[u8], now_seconds: u64) -> Option<Vec<u8>> {
         let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut body = body.to_vec();
-        let opened = self.key.open_in_place(Nonce::from(nonce), Aad::from(self.name), &mut body).ok()?;
+        let opened = self
+            .key
+            .open_in_place(Nonce::from(nonce), Aad::from(self.name), &mut body)
+            .ok()?;
         let (issued, plain) = opened.split_first_chunk::<TIME_LENGTH>()?;
         let issued = u64::from_be_bytes(*issued);
         let is_old = now_seconds.saturating_sub(issued) > u64::from(LIFETIME_SECONDS);
         let is_ahead = issued.saturating_sub(now_seconds) > CLOCK_STEP_SECONDS;
-        if is_old || is_ahead { None } else { Some(plain.to_vec()) }
+        if is_old || is_ahead {
+            None
+        } else {
+            Some(plain.to_vec())
+        }
     }
 }
 
@@ -148,7 +185,11 @@ mod tests {
         let ticket = tickets.encrypt(b"session").unwrap();
         clock.advance(2 * HOUR);
         let later = tickets.encrypt(b"later").unwrap();
-        assert_ne!(ticket[..NAME_LENGTH], later[..NAME_LENGTH], "the key has changed");
+        assert_ne!(
+            ticket[..NAME_LENGTH],
+            later[..NAME_LENGTH],
+            "the key has changed"
+        );
         assert_eq!(tickets.decrypt(&ticket).unwrap(), b"session");
         clock.advance(4 * HOUR);
         assert_eq!(tickets.decrypt(&ticket).unwrap(), b"session");

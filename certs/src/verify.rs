@@ -8,7 +8,9 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
@@ -32,23 +34,45 @@ pub(crate) struct DeviceVerifier {
 
 impl DeviceVerifier {
     pub(crate) fn new(authorities: Arc<DeviceAuthorities>, mandatory: bool) -> Self {
-        Self { authorities, mandatory }
+        Self {
+            authorities,
+            mandatory,
+        }
     }
 
-    fn verify(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
         if intermediates.len() > MAX_INTERMEDIATES {
-            return Err(refused(CertError::ChainTooLong { sent: intermediates.len(), limit: MAX_INTERMEDIATES }));
+            return Err(refused(CertError::ChainTooLong {
+                sent: intermediates.len(),
+                limit: MAX_INTERMEDIATES,
+            }));
         }
         let algorithms = self.authorities.profile().algorithms();
         check_leaf(leaf, algorithms.all).map_err(refused)?;
-        let certificate = EndEntityCert::try_from(leaf).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let certificate = EndEntityCert::try_from(leaf)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let path = certificate
-            .verify_for_usage(algorithms.all, self.authorities.anchors(), intermediates, now, KeyUsage::client_auth(), None, None)
+            .verify_for_usage(
+                algorithms.all,
+                self.authorities.anchors(),
+                intermediates,
+                now,
+                KeyUsage::client_auth(),
+                None,
+                None,
+            )
             .map_err(path_problem)?;
         if self.authorities.is_valid_at(path.anchor(), seconds(now)) {
             return Ok(());
         }
-        let issuer = parse(leaf, 1).map(|leaf| crate::name::distinguished_name(leaf.issuer())).unwrap_or_default();
+        let issuer = parse(leaf, 1)
+            .map(|leaf| crate::name::distinguished_name(leaf.issuer()))
+            .unwrap_or_default();
         Err(refused(CertError::AuthorityNotValid { subject: issuer }))
     }
 }
@@ -68,7 +92,8 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
+        self.verify(end_entity, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -99,19 +124,30 @@ pub(crate) fn seconds(time: UnixTime) -> i64 {
 }
 
 /// What webpki does not ask of a leaf: keyUsage, the presence of extendedKeyUsage, and the strength of its own key.
-fn check_leaf(der: &CertificateDer<'_>, algorithms: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm]) -> Result<(), CertError> {
+fn check_leaf(
+    der: &CertificateDer<'_>,
+    algorithms: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm],
+) -> Result<(), CertError> {
     let leaf = parse(der, 1)?;
     if leaf.is_ca() {
-        return Err(CertError::AuthorityAsLeaf { subject: subject(&leaf) });
+        return Err(CertError::AuthorityAsLeaf {
+            subject: subject(&leaf),
+        });
     }
     check_usage(&leaf)?;
     let key = KeyKind::of(leaf.public_key());
     if !key.is_accepted() {
-        return Err(CertError::WeakKey { subject: subject(&leaf), key });
+        return Err(CertError::WeakKey {
+            subject: subject(&leaf),
+            key,
+        });
     }
     let signed = Signed::split(der).ok_or(CertError::Malformed { position: 1 })?;
     if !signed.is_accepted(algorithms) {
-        return Err(CertError::WeakSignature { subject: subject(&leaf), algorithm: signature_of(&leaf) });
+        return Err(CertError::WeakSignature {
+            subject: subject(&leaf),
+            algorithm: signature_of(&leaf),
+        });
     }
     Ok(())
 }
@@ -127,7 +163,10 @@ fn check_usage(leaf: &X509Certificate<'_>) -> Result<(), CertError> {
             None
         };
         if let Some(rule) = rule {
-            return Err(CertError::KeyUsage { subject: subject(leaf), rule });
+            return Err(CertError::KeyUsage {
+                subject: subject(leaf),
+                rule,
+            });
         }
     }
     // RFC 5280 §4.2.1.12 lets a certificate without the extension serve any purpose. A CA that also issues for mail or
@@ -136,7 +175,10 @@ fn check_usage(leaf: &X509Certificate<'_>) -> Result<(), CertError> {
     if purpose.is_some_and(|purpose| purpose.value.client_auth) {
         return Ok(());
     }
-    Err(CertError::Purpose { subject: subject(leaf), purpose: "clientAuth" })
+    Err(CertError::Purpose {
+        subject: subject(leaf),
+        purpose: "clientAuth",
+    })
 }
 
 fn refused(problem: CertError) -> Error {
@@ -154,7 +196,10 @@ fn path_problem(problem: webpki::Error) -> Error {
         CertificateError::UnknownIssuer
     } else if matches!(problem, Path::InvalidSignatureForPublicKey) {
         CertificateError::BadSignature
-    } else if matches!(problem, Path::BadDer | Path::BadDerTime | Path::TrailingData(_)) {
+    } else if matches!(
+        problem,
+        Path::BadDer | Path::BadDerTime | Path::TrailingData(_)
+    ) {
         CertificateError::BadEncoding
     } else {
         CertificateError::Other(OtherError(Arc::new(problem)))
