@@ -83,10 +83,10 @@ impl Revocations {
         let mut newest: HashMap<Digest, List> = HashMap::new();
         for (file, bytes) in files.iter().enumerate() {
             for list in read_file(bytes, authorities).map_err(|problem| InFile { file, problem })? {
-                let older = newest.get(&list.scope).is_none_or(|known| {
+                let is_newest = newest.get(&list.scope).is_none_or(|known| {
                     known.summary.this_update_seconds <= list.summary.this_update_seconds
                 });
-                if older {
+                if is_newest {
                     newest.insert(list.scope, list);
                 }
             }
