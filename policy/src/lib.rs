@@ -20,6 +20,8 @@ mod set;
 mod slice;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
 mod window;
 

@@ -19,7 +19,7 @@ use crate::set::{Compiled, PolicySource};
 use crate::slice::Scope;
 
 /// The annotations that mean something to us.
-const ANNOTATIONS: [&str; 7] = [
+pub(crate) const ANNOTATIONS: [&str; 7] = [
     "id",
     "description",
     "reason_en",

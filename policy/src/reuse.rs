@@ -208,7 +208,7 @@ pub(crate) struct Memo {
 
 impl Memo {
     const PREPARED_BYTES: u64 = 64 << 20;
-    const ANSWER_BYTES: u64 = 32 << 20;
+    pub(crate) const ANSWER_BYTES: u64 = 32 << 20;
 
     pub(crate) fn new() -> Self {
         let keyed = ahash::RandomState::new;
@@ -222,6 +222,11 @@ impl Memo {
             ),
             answers: Cache::with(8192, Self::ANSWER_BYTES, Bytes, keyed(), Default::default()),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn weight(&self) -> u64 {
+        self.answers.weight()
     }
 
     /// What is kept for the principal, action and app of `request`.
