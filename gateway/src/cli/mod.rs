@@ -51,12 +51,10 @@ enum Command {
         #[arg(long)]
         schema: bool,
     },
-    /// Start a whole working gateway on this machine, with users, devices, apps and policies to try
-    Demo(crate::demo::Arguments),
     /// Work with the record
     Audit {
         #[command(subcommand)]
-        command: audit::Command,
+        command: audit::AuditCommand,
     },
 }
 
@@ -67,8 +65,10 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(&config, &mut printer),
         Command::Check { schema: true, .. } => printer.out(crate::config::schema()),
-        Command::Check { config, schema: false } => check::check(&config, &mut printer),
-        Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
-        Command::Audit { command } => audit::run(&command, &mut printer),
+        Command::Check {
+            config,
+            schema: false,
+        } => check::check(&config, &mut printer),
+        Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }
 }

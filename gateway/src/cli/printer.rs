@@ -11,7 +11,10 @@ pub struct Printer {
 
 impl Printer {
     pub(super) fn new() -> Self {
-        Self { out: io::stdout(), err: io::stderr() }
+        Self {
+            out: io::stdout(),
+            err: io::stderr(),
+        }
     }
 
     /// What the command is for.

@@ -105,7 +105,8 @@ fn merged(posture: DevicePosture, attribute: PostureAttribute, new: Observation)
 pub(super) fn supersedes(new: &Observation, old: &Observation) -> bool {
     let newer = new.observed_at > old.observed_at;
     let as_believable = new.source <= old.source;
-    let worse = new.value == PostureValue::Flag(false);
+    // Repeating a "no" is no worsening: it would only put the reporter's name under it, and let them take it back.
+    let worse = new.value == PostureValue::Flag(false) && old.value == PostureValue::Flag(true);
     let old_had_gone_stale = old.fresh_until() <= new.observed_at;
     newer && (as_believable || worse || old_had_gone_stale)
 }
