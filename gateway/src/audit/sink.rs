@@ -408,7 +408,7 @@ impl Shared {
     pub(super) fn finish(&self, complete: bool) {
         self.failed.store(true, Ordering::Relaxed);
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        *finished = Some(finished.unwrap_or(complete));
+        *finished = Some(complete);
         self.finish.notify_all();
     }
 

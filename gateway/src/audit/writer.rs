@@ -70,7 +70,9 @@ pub(super) struct Writer {
     /// Nothing more can come.
     drained: bool,
     warned: bool,
-    _lock: Option<File>,
+    /// Everything was written to the end.
+    complete: bool,
+    lock: Option<File>,
 }
 
 enum Entry {
@@ -105,7 +107,8 @@ impl Writer {
             generation: 0,
             drained: false,
             warned: false,
-            _lock: start.lock,
+            complete: false,
+            lock: start.lock,
             shared,
             receiver,
             log,
@@ -125,7 +128,7 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
-        let complete = loop {
+        self.complete = loop {
             let closing = self.shared.closing.load(Ordering::Acquire);
             if closing {
                 self.receiver.close();
@@ -144,14 +147,13 @@ impl Writer {
             }
             self.sleep(closing);
         };
-        if !complete {
+        if !self.complete {
             tracing::error!(
                 file = %self.log.path.display(),
                 events = self.shared.depth.load(Ordering::Relaxed),
                 "the audit log was closed with events that could not be written"
             );
         }
-        self.shared.finish(complete);
     }
 
     /// Takes what waits. While writing fails everything stays in the queue, where it is counted.
@@ -481,7 +483,12 @@ impl Writer {
 impl Drop for Writer {
     /// Also when the thread panics: nobody may believe that anything is still recorded.
     fn drop(&mut self) {
-        self.shared.finish(false);
+        // Before anybody learns that it is over: they may open the log at once.
+        let _ = self.log.file.unlock();
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+        self.shared.finish(self.complete);
     }
 }
 
