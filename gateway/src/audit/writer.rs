@@ -206,7 +206,10 @@ impl Writer {
         }
         let expected = self.log.length;
         match self.log.altered() {
-            Some(0) => self.remark_rotation("the file was emptied in place"),
+            Some(0) => {
+                self.vouch();
+                self.remark_rotation("the file was emptied in place");
+            }
             Some(found) => {
                 tracing::error!(
                     file = %self.log.path.display(), expected, found,
@@ -225,6 +228,8 @@ impl Writer {
     fn rotate(&mut self) {
         // What can not be flushed now has been written all the same, and the new file's first line vouches for it.
         let _ = self.log.sync();
+        // If we are killed before the new file's first flush, the next start must find what that file follows.
+        self.vouch();
         let path = self.log.path.clone();
         match LogFile::open(&path) {
             Ok(next) if next.length == 0 => {
@@ -347,6 +352,11 @@ impl Writer {
         }
         self.unsynced = false;
         self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.vouch();
+    }
+
+    /// Replaces the checkpoint.
+    fn vouch(&self) {
         let checkpoint = Checkpoint {
             head: self.head,
             bytes: self.log.length,
