@@ -287,7 +287,7 @@ impl Auditor {
     }
 
     /// Writes what is left, flushes and ends the writer; later events are refused. Blocks: not for async code.
-    /// Returns false when something could not be written within `patience`, or was lost.
+    /// Returns false when something could not be written within `patience`.
     pub fn close(&self, patience: Duration) -> bool {
         self.0.shared.close(patience);
         self.0.shared.await_finish(patience.saturating_add(RETRY))

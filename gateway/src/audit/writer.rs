@@ -351,8 +351,8 @@ impl Writer {
             return self.fail(&error);
         }
         self.unsynced = false;
-        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.vouch();
+        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Replaces the checkpoint.
