@@ -137,7 +137,9 @@ pub fn meets(
         return Err(AssuranceShortfall::MultiFactor);
     }
     match requirements.max_authentication_age {
-        Some(limit) if !is_recent(authentication, limit, now) => Err(AssuranceShortfall::Age(limit)),
+        Some(limit) if !is_recent(authentication, limit, now) => {
+            Err(AssuranceShortfall::Age(limit))
+        }
         _ => Ok(()),
     }
 }
@@ -303,7 +305,11 @@ mod tests {
                 acrs: &[],
                 amr,
             };
-            assert_eq!(weigh(&issuer, evidence).multi_factor, expected, "{provider}");
+            assert_eq!(
+                weigh(&issuer, evidence).multi_factor,
+                expected,
+                "{provider}"
+            );
         }
     }
 
@@ -364,7 +370,8 @@ mod tests {
             issuers: vec!["corp".into()],
             ..requirements()
         };
-        let check = |authentication: &Authentication, issuer| meets(&all, authentication, issuer, now);
+        let check =
+            |authentication: &Authentication, issuer| meets(&all, authentication, issuer, now);
         let best = proved(true, true, Some(9_700), true);
         assert_eq!(check(&best, "corp"), Ok(()));
         assert_eq!(

@@ -60,10 +60,11 @@ impl Bench {
     }
 
     fn fault(&self, token: &str) -> TokenFault {
-        match self.verify(token).unwrap_err() {
-            CredentialError::Invalid(fault) => fault,
-            other => panic!("{other:?}"),
-        }
+        let error = self.verify(token).unwrap_err();
+        let CredentialError::Invalid(fault) = error else {
+            panic!("{error:?}");
+        };
+        fault
     }
 }
 
@@ -339,13 +340,7 @@ fn a_signature_has_one_form() {
     let with = |signature: &[u8]| format!("{signed}.{}", encode(signature));
     assert!(bench.verify(&with(&raw)).is_ok());
 
-    let der = [
-        &[0x30, 68, 2, 32][..],
-        &raw[..32],
-        &[2, 32],
-        &raw[32..],
-    ]
-    .concat();
+    let der = [&[0x30, 68, 2, 32][..], &raw[..32], &[2, 32], &raw[32..]].concat();
     let order = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
         0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
@@ -361,10 +356,17 @@ fn a_signature_has_one_form() {
         ("all ones", vec![0xff; 64]),
         ("longer", [&raw[..], &[0]].concat()),
         ("shorter", raw[..63].to_vec()),
-        ("zero-extended halves", [&[0], &raw[..32], &[0], &raw[32..]].concat()),
+        (
+            "zero-extended halves",
+            [&[0], &raw[..32], &[0], &raw[32..]].concat(),
+        ),
         ("swapped", [&raw[32..], &raw[..32]].concat()),
     ] {
-        assert_eq!(bench.fault(&with(&signature)), TokenFault::Signature, "{name}");
+        assert_eq!(
+            bench.fault(&with(&signature)),
+            TokenFault::Signature,
+            "{name}"
+        );
     }
     // The last character has four spare bits.
     for (suffix, padding) in [("=", ""), ("==", ""), ("", "\n")] {
@@ -472,10 +474,7 @@ fn refusals_are_remembered_for_a_moment_only() {
     let bench = Bench::new(&[&signer]);
     let early = signer.token(&claims_with(json!({"nbf": START + 33})));
     // Not before its time, but then at once.
-    assert_eq!(
-        bench.verify(&early).unwrap_err(),
-        TimeFault::NotYet.into()
-    );
+    assert_eq!(bench.verify(&early).unwrap_err(), TimeFault::NotYet.into());
     let later = Timestamp::from_seconds(START + 3);
     assert!(bench.verify_at(&early, None, later).is_ok());
     // The same bad token twice gives the same answer.

@@ -106,7 +106,10 @@ impl Builder<'_> {
         if issuer.algorithms.iter().any(is_symmetric) || issuer.algorithms.is_empty() {
             self.refuse(
                 None,
-                format!("issuer `{}` allows no or a symmetric algorithm", issuer.name),
+                format!(
+                    "issuer `{}` allows no or a symmetric algorithm",
+                    issuer.name
+                ),
                 "use ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384 or RS512",
             );
             return None;

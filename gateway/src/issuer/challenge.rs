@@ -144,7 +144,12 @@ mod tests {
     #[test]
     fn values_cannot_leave_their_quotes() {
         let challenge = AssuranceChallenge {
-            acr_values: vec!["a\"b\\c".into(), "two words".into(), "x\r\ny".into(), "".into()],
+            acr_values: vec![
+                "a\"b\\c".into(),
+                "two words".into(),
+                "x\r\ny".into(),
+                "".into(),
+            ],
             max_age: None,
         };
         insta::assert_snapshot!(

@@ -84,15 +84,12 @@ fn token_type(header: &Header) -> String {
     }
 }
 
-fn check_type(
-    issuer: &config::Issuer,
-    header: &Header,
-    claims: &Object,
-) -> Result<(), TokenFault> {
+fn check_type(issuer: &config::Issuer, header: &Header, claims: &Object) -> Result<(), TokenFault> {
     let accepts = |word: &str| issuer.token_types.iter().any(|accepted| accepted == word);
     let token_type = token_type(header);
     // `absent` and `id-token` are words of the configuration, not types that a token may claim.
-    let claimed = header.token_type.is_some() && [TYPE_ABSENT, TYPE_ID_TOKEN].contains(&&*token_type);
+    let claimed =
+        header.token_type.is_some() && [TYPE_ABSENT, TYPE_ID_TOKEN].contains(&&*token_type);
     if claimed || !accepts(&token_type) {
         return Err(TokenFault::Type(Cleaned::new(&token_type)));
     }

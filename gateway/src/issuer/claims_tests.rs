@@ -65,10 +65,7 @@ fn good_claims_become_an_identity() {
     assert_eq!(identity.token_id(), Some("t1"));
     assert_eq!(identity.session_id(), Some("s1"));
     assert_eq!(identity.client_id(), Some("cli"));
-    assert_eq!(
-        identity.issued_at(),
-        Timestamp::from_seconds(START - 10)
-    );
+    assert_eq!(identity.issued_at(), Timestamp::from_seconds(START - 10));
     assert_eq!(identity.expires_at(), Timestamp::from_seconds(START + 300));
     assert_eq!(identity.certificate_thumbprint(), None);
     let authentication = identity.authentication();
@@ -89,7 +86,14 @@ fn required_claims_are_required() {
         assert_eq!(fault(json!({ name: null })), missing(name), "{name}");
     }
     for name in ["sub", "jti", "client_id", "acr", "sid"] {
-        for value in [json!(""), json!(1), json!(true), json!([]), json!({}), json!("a\nb")] {
+        for value in [
+            json!(""),
+            json!(1),
+            json!(true),
+            json!([]),
+            json!({}),
+            json!("a\nb"),
+        ] {
             assert_eq!(fault(json!({ name: value })), wrong(name), "{name}");
         }
         let long = "x".repeat(257);
@@ -121,11 +125,7 @@ fn instants_are_numbers_and_nothing_else() {
             json!([START]),
             json!({}),
         ] {
-            assert_eq!(
-                fault(json!({ name: value })),
-                wrong(name),
-                "{name} {value}"
-            );
+            assert_eq!(fault(json!({ name: value })), wrong(name), "{name} {value}");
         }
     }
     // `Value::Null` as a claim, which the helper cannot write.
@@ -196,9 +196,18 @@ fn one_audience_must_be_ours_exactly() {
         json!(["other"]),
         json!("https://apps.example https://other"),
     ] {
-        assert_eq!(fault(json!({ "aud": audience })), TokenFault::Audience.into());
+        assert_eq!(
+            fault(json!({ "aud": audience })),
+            TokenFault::Audience.into()
+        );
     }
-    for audience in [json!(1), json!({}), json!([["https://apps.example"]]), json!([1]), json!("")] {
+    for audience in [
+        json!(1),
+        json!({}),
+        json!([["https://apps.example"]]),
+        json!([1]),
+        json!(""),
+    ] {
         assert_eq!(fault(json!({ "aud": audience })), wrong("aud"));
     }
     assert_eq!(fault(json!({"aud": []})), missing("aud"));
@@ -208,8 +217,16 @@ fn one_audience_must_be_ours_exactly() {
 fn only_configured_types_are_accepted() {
     let mut issuer = testing::issuer_config();
     let good = testing::good_claims();
-    for accepted in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
-        assert!(accept_as(&issuer, Some(accepted), &good).is_ok(), "{accepted}");
+    for accepted in [
+        "at+jwt",
+        "AT+JWT",
+        "application/at+jwt",
+        "Application/AT+jwt",
+    ] {
+        assert!(
+            accept_as(&issuer, Some(accepted), &good).is_ok(),
+            "{accepted}"
+        );
     }
     for other in [
         Some("JWT"),
@@ -268,9 +285,8 @@ fn id_tokens_are_not_access_tokens_unless_configured() {
 fn event_and_logout_tokens_are_never_credentials() {
     let mut issuer = testing::issuer_config();
     issuer.token_types = vec!["jwt".into(), "id-token".into()];
-    let logout = claims_with(
-        json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
-    );
+    let logout =
+        claims_with(json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}));
     assert_eq!(
         accept_as(&issuer, Some("JWT"), &logout).unwrap_err(),
         TokenFault::NotAccessToken.into()
@@ -297,7 +313,10 @@ fn a_bound_token_needs_its_certificate() {
         present(Some(&[8; 32])).unwrap_err(),
         BindingFault::OtherCertificate.into()
     );
-    assert_eq!(present(None).unwrap_err(), BindingFault::NoCertificate.into());
+    assert_eq!(
+        present(None).unwrap_err(),
+        BindingFault::NoCertificate.into()
+    );
 }
 
 #[test]
@@ -354,7 +373,11 @@ fn the_user_may_be_another_claim() {
 #[test]
 fn identifiers_cannot_deceive_their_reader() {
     for subject in ["a\u{0}b", "a\r\nb", "\u{202e}ada", "a\u{2066}b", "a\u{85}b"] {
-        assert_eq!(fault(json!({ "sub": subject })), wrong("sub"), "{subject:?}");
+        assert_eq!(
+            fault(json!({ "sub": subject })),
+            wrong("sub"),
+            "{subject:?}"
+        );
     }
     let identity = accept_with(json!({"name": " A\u{202e}d\na\u{7} "})).unwrap();
     assert_eq!(identity.principal().name(), Some("Ada"));
@@ -382,7 +405,14 @@ fn groups_and_roles_come_from_where_the_configuration_says() {
 
 #[test]
 fn groups_of_wrong_shape_are_refused_not_ignored() {
-    for groups in [json!(1), json!({}), json!([1]), json!(["a", null]), json!([["a"]]), json!([""])] {
+    for groups in [
+        json!(1),
+        json!({}),
+        json!([1]),
+        json!(["a", null]),
+        json!([["a"]]),
+        json!([""]),
+    ] {
         assert_eq!(fault(json!({ "groups": groups })), wrong("groups"));
     }
     let many: Vec<String> = (0..1001).map(|number| number.to_string()).collect();

@@ -119,7 +119,10 @@ mod tests {
         let keys = locate(
             r#"{"issuer":"https://id.example/realms/a","jwks_uri":"https://keys.example/v3"}"#,
         );
-        assert_eq!(keys, Ok(Location::parse("https://keys.example/v3").unwrap()));
+        assert_eq!(
+            keys,
+            Ok(Location::parse("https://keys.example/v3").unwrap())
+        );
     }
 
     #[test]

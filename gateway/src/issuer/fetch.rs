@@ -196,10 +196,7 @@ where
         .header(HOST, &*location.authority)
         .header(ACCEPT, "application/json")
         .header(ACCEPT_ENCODING, "identity")
-        .header(
-            USER_AGENT,
-            concat!("masugata/", env!("CARGO_PKG_VERSION")),
-        )
+        .header(USER_AGENT, concat!("masugata/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| FetchError::Http(error.to_string()))?;

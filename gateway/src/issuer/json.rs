@@ -107,8 +107,21 @@ mod tests {
     #[test]
     fn only_whole_objects_are_objects() {
         for text in [
-            "", "[]", "1", "null", "{} {}", "{}x", "{", "{a:1}", "{\"a\":NaN}", "{\"a\":1e999}",
-            "\u{feff}{}", "{\"a\":01}", "{'a':1}", "{\"a\":1,}", "/**/{}",
+            "",
+            "[]",
+            "1",
+            "null",
+            "{} {}",
+            "{}x",
+            "{",
+            "{a:1}",
+            "{\"a\":NaN}",
+            "{\"a\":1e999}",
+            "\u{feff}{}",
+            "{\"a\":01}",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "/**/{}",
         ] {
             assert!(parse_object(text.as_bytes()).is_none(), "{text}");
         }

@@ -161,7 +161,14 @@ mod tests {
 
     #[test]
     fn what_cannot_follow_bearer_is_malformed() {
-        for text in ["", "a b", "a.b.c\n", "a\u{e9}.b.c", "a.b.c,d", &"a".repeat(16 * 1024 + 1)] {
+        for text in [
+            "",
+            "a b",
+            "a.b.c\n",
+            "a\u{e9}.b.c",
+            "a.b.c,d",
+            &"a".repeat(16 * 1024 + 1),
+        ] {
             assert!(
                 matches!(fault(text), CredentialError::Malformed(_)),
                 "{text:.20}"

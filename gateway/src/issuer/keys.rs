@@ -303,11 +303,7 @@ fn check_use(jwk: &Object) -> Result<(), KeyFault> {
     }
 }
 
-fn choose_algorithm(
-    jwk: &Object,
-    kty: &str,
-    allowed: &[Algorithm],
-) -> Result<Algorithm, KeyFault> {
+fn choose_algorithm(jwk: &Object, kty: &str, allowed: &[Algorithm]) -> Result<Algorithm, KeyFault> {
     let fitting = fitting_algorithms(jwk, kty)?;
     match jwk.get("alg") {
         None => allowed
@@ -356,9 +352,8 @@ fn bytes(jwk: &Object, member: &'static str) -> Result<Vec<u8>, KeyFault> {
 }
 
 fn rsa_key(jwk: &Object, algorithm: Algorithm) -> Result<(ParsedPublicKey, usize), KeyFault> {
-    let without_zeros = |number: Vec<u8>| -> Vec<u8> {
-        number.into_iter().skip_while(|byte| *byte == 0).collect()
-    };
+    let without_zeros =
+        |number: Vec<u8>| -> Vec<u8> { number.into_iter().skip_while(|byte| *byte == 0).collect() };
     let modulus = without_zeros(bytes(jwk, "n")?);
     let exponent = without_zeros(bytes(jwk, "e")?);
     let leading = modulus

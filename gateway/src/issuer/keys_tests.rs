@@ -136,19 +136,39 @@ fn malformed_keys_are_refused() {
         (&ec, json!({"x": encode([0, 1])}), KeyFault::Member("x")),
         // Not on the curve: an invalid-curve point.
         (&ec, json!({"x": y}), KeyFault::Rejected),
-        (&ec, json!({"x": encode([0; 32]), "y": encode([0; 32])}), KeyFault::Rejected),
+        (
+            &ec,
+            json!({"x": encode([0; 32]), "y": encode([0; 32])}),
+            KeyFault::Rejected,
+        ),
         (&ed, json!({"x": encode([1; 33])}), KeyFault::Member("x")),
         (&rsa, json!({"n": null}), KeyFault::Member("n")),
-        (&rsa, json!({"n": encode([255; 255])}), KeyFault::RsaSize(2040)),
-        (&rsa, json!({"n": encode([127; 256])}), KeyFault::RsaSize(2047)),
+        (
+            &rsa,
+            json!({"n": encode([255; 255])}),
+            KeyFault::RsaSize(2040),
+        ),
+        (
+            &rsa,
+            json!({"n": encode([127; 256])}),
+            KeyFault::RsaSize(2047),
+        ),
         (&rsa, json!({"n": encode([0; 400])}), KeyFault::RsaSize(0)),
-        (&rsa, json!({"n": encode([255; 1025])}), KeyFault::RsaSize(8200)),
+        (
+            &rsa,
+            json!({"n": encode([255; 1025])}),
+            KeyFault::RsaSize(8200),
+        ),
         (&rsa, json!({"e": "AQ"}), KeyFault::Member("e")),
         (&rsa, json!({"e": encode([1, 0, 0])}), KeyFault::Member("e")),
         (&rsa, json!({"e": ""}), KeyFault::Member("e")),
         (&rsa, json!({"e": encode([255; 5])}), KeyFault::Member("e")),
     ] {
-        assert_eq!(fault_of(changed(signer, changes.clone())), fault, "{changes}");
+        assert_eq!(
+            fault_of(changed(signer, changes.clone())),
+            fault,
+            "{changes}"
+        );
     }
 }
 
@@ -180,7 +200,11 @@ fn of_two_keys_with_one_name_neither_is_used() {
     assert!(set.find(Some("a"), "ES256").is_err());
     assert!(set.find(Some("b"), "ES256").is_ok());
     let (set, faults) = parse(json!([one.jwk, one.jwk]));
-    assert_eq!((set.len(), faults.len()), (1, 0), "the same key twice is one");
+    assert_eq!(
+        (set.len(), faults.len()),
+        (1, 0),
+        "the same key twice is one"
+    );
 }
 
 #[test]

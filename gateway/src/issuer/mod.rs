@@ -10,6 +10,8 @@
 //! parsed once is cheaper there. `jsonwebtoken` names the algorithms and is the second opinion in the tests.
 
 pub mod assurance;
+#[cfg(test)]
+mod attacks;
 mod build;
 mod cache;
 pub mod challenge;
@@ -22,11 +24,9 @@ mod json;
 mod jws;
 mod keys;
 pub mod metadata;
-mod source;
-#[cfg(test)]
-mod attacks;
 #[cfg(test)]
 mod provider_tests;
+mod source;
 #[cfg(test)]
 mod testing;
 

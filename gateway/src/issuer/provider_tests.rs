@@ -179,19 +179,33 @@ async fn documents_that_are_not_what_they_should_be_give_no_keys() {
     let other = json!({"issuer": "http://127.0.0.1/other", "jwks_uri": "http://127.0.0.1/"});
     let big = "x".repeat(300 * 1024);
     for (path, answer) in [
-        (KEYS, raw("302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0")),
+        (
+            KEYS,
+            raw("302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0"),
+        ),
         (KEYS, raw("500 Oops\r\ncontent-length: 0")),
-        (KEYS, raw("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0")),
+        (
+            KEYS,
+            raw("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0"),
+        ),
         (KEYS, raw("200 OK\r\ncontent-length: 0")),
         (KEYS, raw("200 OK\r\ncontent-length: 100")),
         (KEYS, b"nonsense\r\n\r\n".to_vec()),
-        (KEYS, format!("HTTP/1.1 200 OK\r\n\r\n{{\"a\":\"{big}\"}}").into_bytes()),
-        (OPENID, format!("HTTP/1.1 200 OK\r\n\r\n{other}").into_bytes()),
+        (
+            KEYS,
+            format!("HTTP/1.1 200 OK\r\n\r\n{{\"a\":\"{big}\"}}").into_bytes(),
+        ),
+        (
+            OPENID,
+            format!("HTTP/1.1 200 OK\r\n\r\n{other}").into_bytes(),
+        ),
         (OPENID, b"HTTP/1.1 200 OK\r\n\r\n[]".to_vec()),
     ] {
         let world = World::http().await;
         world.publish(&[&signer]);
-        world.provider.answer("/elsewhere", &testing::key_set(&[&signer]));
+        world
+            .provider
+            .answer("/elsewhere", &testing::key_set(&[&signer]));
         world.provider.answer_raw(path, answer);
         let issuers = world.issuers(None);
         let token = world.token(&signer);

@@ -294,7 +294,11 @@ impl RemoteKeys {
         };
         if changed {
             let issuer = &*self.definition.name;
-            tracing::info!(issuer, keys = snapshot.keys.len(), "the issuer's keys changed");
+            tracing::info!(
+                issuer,
+                keys = snapshot.keys.len(),
+                "the issuer's keys changed"
+            );
         }
         self.snapshot.store(Some(Arc::new(snapshot)));
         changed

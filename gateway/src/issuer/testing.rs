@@ -88,9 +88,7 @@ pub(super) struct Signer {
 
 impl Signer {
     pub(super) fn es256(key_id: &str) -> Self {
-        use aws_lc_rs::signature::{
-            ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-        };
+        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref().to_vec();
         Self {
@@ -103,9 +101,7 @@ impl Signer {
     }
 
     pub(super) fn es384(key_id: &str) -> Self {
-        use aws_lc_rs::signature::{
-            ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-        };
+        use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
         let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref().to_vec();
         Self {
@@ -289,9 +285,8 @@ impl ProviderState {
         let delay = *self.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         let answer = self.answers.lock().unwrap().get(&path).cloned();
-        let answer = answer.unwrap_or_else(|| {
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()
-        });
+        let answer = answer
+            .unwrap_or_else(|| b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec());
         let _ = stream.write_all(&answer).await;
         let _ = stream.shutdown().await;
     }
