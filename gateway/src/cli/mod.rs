@@ -4,14 +4,14 @@ pub mod audit;
 mod check;
 pub mod logging;
 mod printer;
-mod run;
+pub(crate) mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use printer::Printer;
+pub(crate) use printer::Printer;
 
 /// Zero-trust access gateway: device certificate, user token, posture and policy for every request, on record.
 #[derive(Debug, Parser)]
@@ -51,6 +51,10 @@ enum Command {
         #[arg(long)]
         schema: bool,
     },
+    /// Start a whole working gateway on this machine, with users, devices, apps and policies to try
+    ///
+    /// Everything is kept in one directory and used again. It listens on loopback only.
+    Demo(crate::demo::Arguments),
     /// Work with the record
     Audit {
         #[command(subcommand)]
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
             config,
             schema: false,
         } => check::check(&config, &mut printer),
+        Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
         Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }
 }

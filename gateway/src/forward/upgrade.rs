@@ -123,7 +123,7 @@ pub(super) async fn forward(
         let mut checkout = connected(server, Want::Upgrade, &mut watch).await?;
         plan.trail.upstream(server.authority(), 1);
         let key = handshake_key(&head.headers, &upgrade, &plan);
-        let request = request(head, &upgrade, &key, &checkout, &plan).await?;
+        let request = request(head, &upgrade, &key, &mut checkout, &plan).await?;
         match send(&mut checkout, request, &mut watch, None, &plan).await {
             Ok(response) => break (response, checkout, key),
             Err(SendFailure {
@@ -181,7 +181,7 @@ async fn request(
     head: Parts,
     upgrade: &Upgrade,
     key: &Option<HeaderValue>,
-    checkout: &Checkout,
+    checkout: &mut Checkout,
     plan: &Plan,
 ) -> Result<Request<RequestBody>, ForwardError> {
     let mut request = Request::from_parts(head, RequestBody::Empty);
