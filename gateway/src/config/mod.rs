@@ -1,12 +1,27 @@
 //! What the configuration means: validated, with every default filled in and every path made absolute.
 //!
-//! `raw` mirrors the file, `load` turns it into this and reports all problems at once, `defaults` holds every number
-//! with its unit and reason. Nothing here is an `Option` that has a default, and no string here was meant to be a URL.
+//! `raw` mirrors the file and documents it, `text` knows how values are written, `shape` checks the one against the
+//! other, `load` turns it into this and reports all problems at once, `defaults` holds every number with its unit and
+//! reason, `schema` makes the editors' schema and the reference, `redacted` shows what runs. Nothing here is an `Option` that has a default, and no string here was meant to be a URL.
 
 pub mod defaults;
 pub mod error;
 pub mod load;
+mod nearest;
 pub mod raw;
+mod redacted;
+mod report;
+mod schema;
+mod shape;
+pub mod text;
+
+pub use self::load::{Loaded, Parsed, host_matches};
+pub(crate) use self::load::{fit, parse_checked, read_text};
+pub(crate) use self::nearest::suggestion;
+pub use self::redacted::redacted;
+pub(crate) use self::report::{Report, position};
+pub(crate) use self::schema::INVENTORY as INVENTORY_SCHEMA;
+pub use self::schema::{reference, schema};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,202 @@
+//! `[ingress]` and `[devices]`.
+
+use ipnet::IpNet;
+
+use super::{Builder, Purpose, value_or, values};
+use crate::config::text::{Size, Text, Word, quoted};
+use crate::config::{
+    Bounds, CertificateFiles, ClientCertificateMode, ClientCertificateRule, Devices, Ingress,
+    TlsProfile, defaults, raw,
+};
+
+impl Builder<'_> {
+    pub(super) fn ingress(&mut self, raw: Option<raw::Ingress>) -> Option<Ingress> {
+        let raw = raw?;
+        let listen = raw.listen.unwrap_or_default();
+        let written: Vec<_> = listen
+            .iter()
+            .map(|text| (text.value.to_string(), text.span.start))
+            .collect();
+        self.no_duplicates(
+            "listening address",
+            written.iter().map(|(name, at)| (name.as_str(), *at)),
+        );
+        let profile = raw
+            .tls_profile
+            .as_ref()
+            .map_or(defaults::TLS_PROFILE, |text| text.value.0);
+        let hybrid = self.hybrid(profile, raw.hybrid_key_exchange, raw.tls_profile.as_ref());
+        let certificates = raw.certificate.unwrap_or_default();
+        let certificates: Option<Vec<_>> = certificates
+            .into_iter()
+            .map(|pair| self.certificate(pair))
+            .collect();
+        let rules = self.client_certificate_rules(raw.client_certificate.unwrap_or_default());
+        let proxy_protocol_from = self.trusted(raw.proxy_protocol_from);
+        let trusted_forwarders = self.trusted(raw.trusted_forwarders);
+        Some(Ingress {
+            listen: listen.into_iter().map(|text| text.value).collect(),
+            tls_profile: profile,
+            hybrid_key_exchange: hybrid,
+            certificates: certificates?,
+            client_certificates: rules,
+            client_certificate_default: value_or(
+                raw.client_certificates,
+                Word(defaults::CLIENT_CERTIFICATES),
+            )
+            .0,
+            proxy_protocol_from,
+            trusted_forwarders,
+            bounds: bounds(raw.bounds.unwrap_or_default()),
+        })
+    }
+
+    fn hybrid(
+        &mut self,
+        profile: TlsProfile,
+        written: Option<bool>,
+        at: Option<&Text<Word<TlsProfile>>>,
+    ) -> bool {
+        match profile {
+            TlsProfile::CryptrecRecommended => written.unwrap_or(defaults::HYBRID_KEY_EXCHANGE),
+            TlsProfile::CryptrecHigh => {
+                if written == Some(true) {
+                    self.report.error(
+                        at.map_or(0, |text| text.span.start),
+                        "`cryptrec-high` does not permit `hybrid_key_exchange = true`",
+                        "leave `hybrid_key_exchange` out, or choose `cryptrec-recommended`"
+                            .to_owned(),
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn certificate(&mut self, raw: raw::CertificateFiles) -> Option<CertificateFiles> {
+        let chain = raw.chain.map(|path| self.file(&path, Purpose::File));
+        let key = raw.key.map(|path| self.file(&path, Purpose::PrivateKey));
+        Some(CertificateFiles {
+            chain: chain?,
+            key: key?,
+        })
+    }
+
+    fn client_certificate_rules(
+        &mut self,
+        raw: Vec<raw::ClientCertificateRule>,
+    ) -> Vec<ClientCertificateRule> {
+        let hosts = raw.iter().flat_map(|rule| rule.hosts.iter().flatten());
+        let hosts: Vec<_> = hosts
+            .map(|host| (host.value.0.as_str(), host.span.start))
+            .collect();
+        self.no_duplicates("client certificate rule for host", hosts);
+        raw.into_iter()
+            .filter_map(|rule| {
+                Some(ClientCertificateRule {
+                    hosts: rule.hosts?.into_iter().map(|host| host.value.0).collect(),
+                    mode: rule.mode?.value.0,
+                })
+            })
+            .collect()
+    }
+
+    /// Ranges of peers that are believed; a range of everybody is not a range of trusted peers.
+    fn trusted(&mut self, ranges: Option<Vec<Text<IpNet>>>) -> Vec<IpNet> {
+        for range in ranges
+            .iter()
+            .flatten()
+            .filter(|range| range.value.prefix_len() == 0)
+        {
+            self.report.error(
+                range.span.start,
+                format!(
+                    "{} would let everybody say whose request this is",
+                    quoted(&range.value.to_string())
+                ),
+                "name the addresses of the proxies in front of this gateway".to_owned(),
+            );
+        }
+        values(ranges)
+    }
+
+    pub(super) fn devices(&mut self, raw: Option<raw::Devices>) -> Option<Devices> {
+        let raw = raw?;
+        let mut all = |paths: Option<Vec<_>>| -> Vec<_> {
+            paths
+                .unwrap_or_default()
+                .iter()
+                .map(|path| self.file(path, Purpose::File))
+                .collect()
+        };
+        let authorities = all(raw.authorities);
+        let revocation_lists = all(raw.revocation_lists);
+        let posture_max_age = value_or(raw.posture_max_age, defaults::POSTURE_MAX_AGE);
+        let inventory = raw.inventory?;
+        let path = self.file(&inventory, Purpose::File);
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if !matches!(extension, Some("toml" | "csv")) {
+            self.report.error(
+                inventory.span.start,
+                format!(
+                    "{} is neither `.toml` nor `.csv`",
+                    quoted(&inventory.value.0)
+                ),
+                "the ending says how the inventory is read".to_owned(),
+            );
+        } else {
+            self.inventory = Some((path.clone(), posture_max_age));
+        }
+        Some(Devices {
+            authorities,
+            revocation_lists,
+            refuse_on_expired_list: raw
+                .refuse_on_expired_list
+                .unwrap_or(defaults::REFUSE_ON_EXPIRED_LIST),
+            inventory: path,
+            posture_max_age,
+        })
+    }
+}
+
+fn bounds(raw: raw::Bounds) -> Bounds {
+    let header_bytes = value_or(raw.header_bytes, Size(defaults::HEADER_BYTES)).0;
+    Bounds {
+        connections: raw.connections.unwrap_or(defaults::CONNECTIONS),
+        connections_per_address: raw
+            .connections_per_address
+            .unwrap_or(defaults::CONNECTIONS_PER_ADDRESS),
+        handshakes_per_address: raw
+            .handshakes_per_address
+            .unwrap_or(defaults::HANDSHAKES_PER_ADDRESS),
+        handshake_timeout: value_or(raw.handshake_timeout, defaults::HANDSHAKE_TIMEOUT),
+        header_timeout: value_or(raw.header_timeout, defaults::HEADER_TIMEOUT),
+        header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
+        header_count: raw.header_count.unwrap_or(defaults::HEADER_COUNT),
+        concurrent_streams: raw
+            .concurrent_streams
+            .unwrap_or(defaults::CONCURRENT_STREAMS),
+        keep_alive: value_or(raw.keep_alive, defaults::KEEP_ALIVE),
+        drain: value_or(raw.drain, defaults::DRAIN),
+    }
+}
+
+impl Ingress {
+    /// What the handshake asks of a client for `host` (lower case, no port): the first rule that names it counts.
+    pub fn client_certificate_mode(&self, host: &str) -> ClientCertificateMode {
+        self.client_certificates
+            .iter()
+            .find(|rule| rule.hosts.iter().any(|pattern| host_matches(pattern, host)))
+            .map_or(self.client_certificate_default, |rule| rule.mode)
+    }
+}
+
+/// Whether a pattern of the configuration, an exact name or `*.suffix` (one label), covers `host`.
+pub fn host_matches(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        None => pattern == host,
+        Some(suffix) => host
+            .split_once('.')
+            .is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
+    }
+}

@@ -1,0 +1,124 @@
+//! The files a configuration names: are they there, may we read them, and which are worth watching.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::{Builder, why_unreadable};
+use crate::config::text::quoted;
+use crate::config::{Backend, CertificateFiles, Config, KeySource};
+
+/// One mention of a file.
+pub(super) struct FileUse {
+    pub(super) path: PathBuf,
+    /// As the author wrote it.
+    pub(super) written: String,
+    pub(super) at: usize,
+    pub(super) purpose: Purpose,
+}
+
+/// What a file is for, and so what must be true of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Read.
+    File,
+    /// Read, and nobody else should.
+    PrivateKey,
+    /// A file or a directory.
+    Policies,
+    /// Written; its directory must exist.
+    Record,
+}
+
+impl Builder<'_> {
+    /// Reports the files that cannot be used.
+    pub(super) fn check_files(&mut self) {
+        for used in std::mem::take(&mut self.files) {
+            let fault = match used.purpose {
+                Purpose::File | Purpose::PrivateKey => readable(&used.path),
+                Purpose::Policies if used.path.is_dir() => {
+                    fs::read_dir(&used.path).err().map(|e| why_unreadable(&e))
+                }
+                Purpose::Policies => readable(&used.path),
+                Purpose::Record => no_place(&used.path),
+            };
+            if let Some(fault) = fault {
+                let message = format!("{} {fault}", quoted(&used.written));
+                let help = format!("looked for {}", used.path.display());
+                self.report.error(used.at, message, help);
+            } else if used.purpose == Purpose::PrivateKey {
+                self.check_key_mode(&used);
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn check_key_mode(&mut self, used: &FileUse) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Ok(metadata) = fs::metadata(&used.path) else {
+            return;
+        };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let message = format!(
+                "private key {} can be read by others (mode {mode:04o})",
+                quoted(&used.written)
+            );
+            self.report.warning(
+                used.at,
+                message,
+                format!("run `chmod 600 {}`", used.path.display()),
+            );
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn check_key_mode(&mut self, _: &FileUse) {}
+}
+
+fn readable(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Some("is a directory, not a file".to_owned()),
+        Ok(_) => File::open(path).err().map(|error| why_unreadable(&error)),
+        Err(error) => Some(why_unreadable(&error)),
+    }
+}
+
+fn no_place(path: &Path) -> Option<String> {
+    if path.is_dir() {
+        return Some("is a directory, not a file".to_owned());
+    }
+    let parent = path.parent()?;
+    (!parent.is_dir()).then(|| "is in a directory that does not exist".to_owned())
+}
+
+/// Every file that the gateway reads.
+pub(super) fn of(config: &Config) -> Vec<PathBuf> {
+    let mut files = vec![config.path.clone(), config.devices.inventory.clone()];
+    let pair = |files: &mut Vec<PathBuf>, pair: &CertificateFiles| {
+        files.extend([pair.chain.clone(), pair.key.clone()]);
+    };
+    for certificate in &config.ingress.certificates {
+        pair(&mut files, certificate);
+    }
+    files.extend(config.devices.authorities.iter().cloned());
+    files.extend(config.devices.revocation_lists.iter().cloned());
+    files.extend(config.policies.iter().cloned());
+    for issuer in &config.issuers {
+        match &issuer.keys {
+            KeySource::File(path) => files.push(path.clone()),
+            KeySource::Discovery { authority, .. } => files.extend(authority.clone()),
+        }
+    }
+    for app in &config.apps {
+        if let Backend::Proxy(upstream) = &app.backend {
+            files.extend(upstream.tls.authority.clone());
+            if let Some(certificate) = &upstream.tls.client_certificate {
+                pair(&mut files, certificate);
+            }
+        }
+    }
+    files.extend(config.assertion.key.clone());
+    files.sort();
+    files.dedup();
+    files
+}

@@ -1,0 +1,198 @@
+//! `[[issuer]]`, `[[service]]` and `[[network]]`.
+
+use super::{Builder, Named, Purpose, value_or, values};
+use crate::config::text::{AcrValue, ClaimPath, Text, quoted};
+use crate::config::{ClaimNames, Issuer, KeySource, Network, ServiceAccount, defaults, raw};
+
+/// What principals of service accounts have as their issuer; an issuer of that name could speak for them.
+const RESERVED: &str = "certificate";
+
+impl Builder<'_> {
+    pub(super) fn issuers(&mut self, raw: Vec<raw::Issuer>) -> Named<Issuer> {
+        let names: Vec<_> = raw
+            .iter()
+            .filter_map(|issuer| issuer.name.as_ref())
+            .collect();
+        let kept = names.iter().map(|name| name.value.0.clone()).collect();
+        self.no_duplicates(
+            "issuer",
+            names
+                .iter()
+                .map(|name| (name.value.0.as_str(), name.span.start)),
+        );
+        let urls = raw.iter().filter_map(|issuer| issuer.issuer.as_ref());
+        let urls: Vec<_> = urls
+            .map(|url| (url.value.0.as_str(), url.span.start))
+            .collect();
+        self.no_duplicates("issuer with the identifier", urls);
+        Named {
+            items: raw.into_iter().map(|issuer| self.issuer(issuer)).collect(),
+            names: kept,
+        }
+    }
+
+    fn issuer(&mut self, raw: raw::Issuer) -> Option<Issuer> {
+        let at = raw.name.as_ref().map_or(0, |name| name.span.start);
+        if raw
+            .name
+            .as_ref()
+            .is_some_and(|name| name.value.0 == RESERVED)
+        {
+            let help =
+                "service accounts have this issuer in policies and records; choose another name"
+                    .to_owned();
+            self.report
+                .error(at, format!("the name `{RESERVED}` is taken"), help);
+        }
+        let keys = self.key_source(raw.jwks_file, raw.discovery);
+        if raw.multi_factor_out_of_band == Some(true) {
+            let name = raw.name.as_ref().map_or("", |name| name.value.0.as_str());
+            let message = format!(
+                "every user of {} counts as having used several factors",
+                quoted(name)
+            );
+            let help = "true only if the provider enforces it for everybody; every record says that it was assumed";
+            self.report.warning(at, message, help.to_owned());
+        }
+        let acr = |values: Vec<AcrValue>| values.into_iter().map(|value| value.0).collect();
+        let algorithms = raw.algorithms.map_or_else(
+            || defaults::ALGORITHMS.to_vec(),
+            |list| list.into_iter().map(|text| text.value.0).collect(),
+        );
+        let token_types = raw.token_types.map_or_else(
+            || vec![defaults::TOKEN_TYPE.to_owned()],
+            |list| list.into_iter().map(|text| text.value.0).collect(),
+        );
+        let resistant = raw.acr_phishing_resistant.map_or_else(
+            || defaults::ACR_PHISHING_RESISTANT.map(str::to_owned).to_vec(),
+            |list| acr(values(Some(list))),
+        );
+        Some(Issuer {
+            name: raw.name?.value.0,
+            issuer: raw.issuer?.value.0,
+            audiences: raw
+                .audiences?
+                .into_iter()
+                .map(|text| text.value.0)
+                .collect(),
+            algorithms,
+            keys,
+            token_types,
+            claims: claims(raw.claims.unwrap_or_default()),
+            acr_multi_factor: acr(values(raw.acr_multi_factor)),
+            acr_phishing_resistant: resistant,
+            multi_factor_out_of_band: raw.multi_factor_out_of_band.unwrap_or(false),
+            leeway: value_or(raw.leeway, defaults::LEEWAY),
+            max_token_lifetime: value_or(raw.max_token_lifetime, defaults::MAX_TOKEN_LIFETIME),
+        })
+    }
+
+    fn key_source(
+        &mut self,
+        jwks_file: Option<Text<crate::config::text::FilePath>>,
+        discovery: Option<raw::Discovery>,
+    ) -> KeySource {
+        if let (Some(file), Some(_)) = (&jwks_file, &discovery) {
+            let help =
+                "keep `jwks_file` for keys from a file, or the table for keys from the network"
+                    .to_owned();
+            self.report.error(
+                file.span.start,
+                "both `jwks_file` and `[issuer.discovery]` are written",
+                help,
+            );
+        }
+        if let Some(file) = jwks_file {
+            return KeySource::File(self.file(&file, Purpose::File));
+        }
+        let raw = discovery.unwrap_or_default();
+        let authority = raw.authority.map(|path| self.file(&path, Purpose::File));
+        let at = raw
+            .max_age
+            .as_ref()
+            .or(raw.refresh.as_ref())
+            .map_or(0, |text| text.span.start);
+        let refresh = value_or(raw.refresh, defaults::DISCOVERY_REFRESH);
+        let max_age = value_or(raw.max_age, defaults::DISCOVERY_MAX_AGE);
+        if max_age < refresh {
+            let help =
+                "keys must stay good until the next refresh, or every user is refused in between"
+                    .to_owned();
+            self.report
+                .error(at, "`max_age` is shorter than `refresh`", help);
+        }
+        KeySource::Discovery {
+            authority,
+            timeout: value_or(raw.timeout, defaults::DISCOVERY_TIMEOUT),
+            refresh,
+            max_age,
+        }
+    }
+
+    pub(super) fn services(&mut self, raw: Vec<raw::Service>) -> Option<Vec<ServiceAccount>> {
+        let names = raw.iter().filter_map(|service| service.name.as_ref());
+        let names: Vec<_> = names
+            .map(|name| (name.value.0.as_str(), name.span.start))
+            .collect();
+        self.no_duplicates("service", names);
+        let devices = raw.iter().filter_map(|service| service.device.as_ref());
+        let devices: Vec<_> = devices
+            .map(|device| (device.value.0.as_str(), device.span.start))
+            .collect();
+        self.no_duplicates("service on device", devices);
+        raw.into_iter()
+            .map(|service| {
+                if let Some(device) = &service.device {
+                    self.devices.push(Text {
+                        value: device.value.0.clone(),
+                        span: device.span.clone(),
+                    });
+                }
+                Some(ServiceAccount {
+                    name: service.name?.value.0,
+                    device: service.device?.value.0,
+                    groups: values(service.groups)
+                        .into_iter()
+                        .map(|group| group.0)
+                        .collect(),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn networks(&mut self, raw: Vec<raw::Network>) -> Option<Vec<Network>> {
+        let names = raw.iter().filter_map(|network| network.name.as_ref());
+        let names: Vec<_> = names
+            .map(|name| (name.value.0.as_str(), name.span.start))
+            .collect();
+        self.no_duplicates("network", names);
+        raw.into_iter()
+            .map(|network| {
+                Some(Network {
+                    name: network.name?.value.0,
+                    ranges: network
+                        .ranges?
+                        .into_iter()
+                        .map(|range| range.value)
+                        .collect(),
+                })
+            })
+            .collect()
+    }
+}
+
+fn claims(raw: raw::Claims) -> ClaimNames {
+    let path = |text: Option<Text<ClaimPath>>, default: &str| {
+        text.map_or_else(|| default.to_owned(), |text| text.value.0)
+    };
+    ClaimNames {
+        user: path(raw.user, defaults::CLAIM_USER),
+        name: path(raw.name, defaults::CLAIM_NAME),
+        groups: path(raw.groups, defaults::CLAIM_GROUPS),
+        roles: path(raw.roles, defaults::CLAIM_ROLES),
+        group_prefix: raw
+            .group_prefix
+            .map(|text| text.value.0)
+            .unwrap_or_default(),
+    }
+}
