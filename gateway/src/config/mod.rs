@@ -22,6 +22,7 @@ pub use self::redacted::redacted;
 pub(crate) use self::report::{Report, position};
 pub(crate) use self::schema::INVENTORY as INVENTORY_SCHEMA;
 pub use self::schema::{reference, schema};
+pub(crate) use self::shape::describe;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -272,6 +273,10 @@ pub struct Requirements {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are as many as apps, and nearly all are upstreams"
+)]
 pub enum Backend {
     Proxy(Upstream),
     Redirect {

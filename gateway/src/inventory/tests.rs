@@ -47,7 +47,7 @@ fn parse_csv(text: &str) -> Result<Inventory, String> {
 fn found<'a>(inventory: &'a Inventory, identity: &str) -> &'a Record {
     match inventory.resolve(identity) {
         Lookup::Found(record) => record,
-        other => panic!("{identity}: {other:?}"),
+        other @ (Lookup::Unknown | Lookup::Ambiguous) => panic!("{identity}: {other:?}"),
     }
 }
 
@@ -139,7 +139,11 @@ fn rows_that_share_an_identity_both_lose_their_rights_and_no_other_row_does() {
             .id(),
         "phone-1"
     );
-    assert_snapshot!(warnings(&inventory), @"");
+    assert_snapshot!(warnings(&inventory), @r##"
+    warning: devices `laptop-1` and `evil` have the same identity `serial:C02XG0AAJGH5`
+      --> devices.toml:32:15
+    help: neither has rights until one of them lets it go; the other row is in line 3
+    "##);
 }
 
 #[test]
@@ -182,7 +186,42 @@ kind = "phone"
 ownership = "personal"
 posture = { managed = true, screen_lock = { value = true, observed_at = "2026-11-23T00:00:00Z" } }
 "#;
-    assert_snapshot!(parse(text).unwrap_err(), @"");
+    assert_snapshot!(parse(text).unwrap_err(), @r##"
+    error: `[[device]]` of `laptop-1` has no `ownership`
+      --> devices.toml:2:1
+    help: whose it is: `company`, `personal`
+
+    error: `laptop-1` for `identities` in `[[device]]` of `laptop-1` does not say which kind of identity it is
+      --> devices.toml:4:15
+    help: begin with `spiffe://`, `urn:uuid:`, `permanent-id:`, `hardware:`, `serial:` or `sha256:`
+
+    error: `spiffe://Corp.example/a` for `identities` in `[[device]]` of `laptop-1` is not a SPIFFE ID
+      --> devices.toml:4:27
+    help: write `spiffe://`, a trust domain in lower case and a path
+
+    error: `labtop` for `kind` in `[[device]]` of `laptop-1` is not a word known here
+      --> devices.toml:5:8
+    help: did you mean `laptop`?
+
+    error: `ada` for `owner` in `[[device]]` of `laptop-1` is not a principal id
+      --> devices.toml:6:9
+    help: write the issuer's name, `/` and the user, as in `"corp/ada"`
+
+    error: unknown key `disk_encryption` in `[device.posture]` of `laptop-1`
+      --> devices.toml:8:1
+    help: did you mean `disk_encrypted`?
+
+    error: `firewall_enabled` in `[device.posture]` of `laptop-1` is a string `yes`, and should be `true` or `false`
+      --> devices.toml:9:20
+
+    error: `os_version` in `[device.posture]` of `laptop-1` is a number `15`, and should be a text in quotes
+      --> devices.toml:10:14
+    help: write `os_version = "15"`
+
+    error: the posture of `phone-1` does not say when it was observed: `managed`
+      --> devices.toml:13:6
+    help: write `observed_at` for the device or for each attribute; what is not dated never passes
+    "##);
 }
 
 const CSV: &str = "\
@@ -217,8 +256,33 @@ fn csv_is_read_as_toml_is() {
 
 #[test]
 fn mistakes_in_csv_are_told_with_their_rows() {
-    let text = "id,kind,owner_ship,posture.managed\na,labtop,company,true\nb,phone,personal,yes\nc,phone,a,b,c,d\n";
-    assert_snapshot!(parse_csv(text).unwrap_err(), @"");
+    let text = "id,kind,owner_ship,posture.managed\na,laptop,company,true\n";
+    assert_snapshot!(parse_csv(text).unwrap_err(), @r##"
+    error: unknown column `owner_ship`
+      --> devices.csv:1:1
+    help: did you mean `ownership`?
+
+    error: there is no column `ownership`
+      --> devices.csv:1:1
+    help: whose it is: `company`, `personal`
+    "##);
+    let text = "id,kind,ownership,posture.managed\na,labtop,company,true\nb,phone,personal,yes\n\nc,phone,a,b,c,d\n";
+    assert_snapshot!(parse_csv(text).unwrap_err(), @r##"
+    error: `labtop` for `kind` in `[[device]]` of `a` is not a word known here
+      --> devices.csv:2:1
+    help: did you mean `laptop`?
+
+    error: the posture of `a` does not say when it was observed: `managed`
+      --> devices.csv:2:1
+    help: write `observed_at` for the device or for each attribute; what is not dated never passes
+
+    error: `value` in `[device.posture.managed]` of `b` is a string `yes`, and should be `true` or `false`
+      --> devices.csv:3:1
+
+    error: this row has 6 cells, and the header 4
+      --> devices.csv:5:1
+    help: quote cells that hold commas
+    "##);
 }
 
 #[test]
@@ -230,7 +294,7 @@ fn a_device_that_did_not_change_stays_the_same_device() {
     let second = Inventory::parse(&changed, Path::new("devices.toml"), DAY, Some(&first)).unwrap();
     let device = |inventory: &Inventory, id| match inventory.find(id) {
         Lookup::Found(record) => Arc::clone(&record.device),
-        other => panic!("{other:?}"),
+        other @ (Lookup::Unknown | Lookup::Ambiguous) => panic!("{other:?}"),
     };
     assert!(Arc::ptr_eq(
         &device(&first, "laptop-1"),

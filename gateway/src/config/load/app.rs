@@ -1,14 +1,17 @@
 //! `[[app]]`: names, places, demands, headers and times.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
-use masugata_policy::{Level, PostureRequirement};
+use masugata_policy::{Level, PostureAttribute, PostureRequirement};
 
 use super::{Builder, Named, value_or, values};
 use crate::config::nearest::suggestion;
-use crate::config::text::{EditedHeader, Name, Size, Text, Unlimited, Vocabulary as _, quoted};
+use crate::config::text::{
+    EditedHeader, Name, Size, Text, Unlimited, Vocabulary as _, Word, quoted,
+};
 use crate::config::{
     App, Backend, ClientCertificateMode, HeaderEdits, Ingress, Requirements, Timeouts, defaults,
     raw,
@@ -153,7 +156,7 @@ impl Builder<'_> {
                 "issuers are declared under `[[issuer]]`",
             );
         }
-        let posture = self.posture(raw.posture, raw.posture_max_age, raw.posture_max_ages, at);
+        let posture = self.posture(raw.posture, raw.posture_max_age, raw.posture_max_ages);
         Requirements {
             multi_factor,
             phishing_resistant,
@@ -191,10 +194,9 @@ impl Builder<'_> {
 
     fn posture(
         &mut self,
-        attributes: Option<Vec<Text<super::super::text::Word<masugata_policy::PostureAttribute>>>>,
+        attributes: Option<Vec<Text<Word<PostureAttribute>>>>,
         all: Option<Text<Duration>>,
-        single: Option<std::collections::BTreeMap<String, Text<Duration>>>,
-        at: usize,
+        single: Option<BTreeMap<String, Text<Duration>>>,
     ) -> Vec<PostureRequirement> {
         let attributes = attributes.unwrap_or_default();
         let mut single = single.unwrap_or_default();
@@ -222,13 +224,8 @@ impl Builder<'_> {
             .collect();
         for (name, age) in single {
             let help = format!("add `{name}` to `posture`; an age alone demands nothing");
-            let place = if age.span.start == 0 {
-                at
-            } else {
-                age.span.start
-            };
             self.report.error(
-                place,
+                age.span.start,
                 format!("`{name}` is not among the required attributes"),
                 help,
             );

@@ -87,7 +87,23 @@ fn the_least_configuration_has_the_documented_defaults() {
 
 #[test]
 fn an_empty_file_is_told_everything_it_lacks() {
-    assert_snapshot!(problems_of(""), @"");
+    assert_snapshot!(problems_of(""), @r##"
+    error: the file has no `policies`
+      --> masugata.toml:1:1
+    help: files or directories of Cedar policies (`*.cedar`), in the order in which they are read
+
+    error: the file has no `[ingress]`
+      --> masugata.toml:1:1
+    help: there one writes the reverse proxy's listener
+
+    error: the file has no `[devices]`
+      --> masugata.toml:1:1
+    help: there one writes who issues device certificates, which are revoked, and which devices exist
+
+    error: the file has no `[audit]`
+      --> masugata.toml:1:1
+    help: there one writes the tamper-evident record of decisions
+    "##);
 }
 
 #[test]
@@ -118,30 +134,103 @@ name = "payroll"
 level = "confidental"
 host = ["payroll.example.com"]
 "#;
-    assert_snapshot!(problems_of(text), @"");
+    assert_snapshot!(problems_of(text), @r##"
+    error: the file has no `[audit]`
+      --> masugata.toml:1:1
+    help: there one writes the tamper-evident record of decisions
+
+    error: unknown key `policys` in the file
+      --> masugata.toml:2:1
+    help: did you mean `policies`?
+
+    error: unknown key `lisen` in `[ingress]`
+      --> masugata.toml:5:1
+    help: did you mean `listen`?
+
+    error: `cryptrec-recomended` for `tls_profile` in `[ingress]` is not a word known here
+      --> masugata.toml:6:15
+    help: did you mean `cryptrec-recommended`?
+
+    error: `10.0.0.1/8` for `trusted_forwarders` in `[ingress]` has bits set beyond its prefix length
+      --> masugata.toml:7:23
+    help: did you mean `10.0.0.0/8`?
+
+    error: `key` in `[[ingress.certificate]]` is a number `5`, and should be a text in quotes
+      --> masugata.toml:11:7
+    help: write `key = "5"`
+
+    error: `header_timeout` in `[ingress.bounds]` is a number `15`, and should be a duration in quotes
+      --> masugata.toml:14:18
+    help: write the unit, as in `header_timeout = "15s"`
+
+    error: `64KB` for `header_bytes` in `[ingress.bounds]` has the unit `KB`, which means different things to different people
+      --> masugata.toml:15:16
+    help: write `"64KiB"` (1 KiB is 1024 bytes)
+
+    error: `0` for `connections` in `[ingress.bounds]` is outside of what is accepted
+      --> masugata.toml:16:15
+    help: write a number from 1 to 1000000
+
+    error: `authorities` in `[devices]` is empty
+      --> masugata.toml:19:15
+    help: name at least one
+
+    error: app `payroll` does not say how it answers
+      --> masugata.toml:23:8
+    help: write one of `[app.upstream]`, `[app.redirect]` and `[app.response]`
+
+    error: `confidental` for `level` in `[[app]]` of `payroll` is not a word known here
+      --> masugata.toml:24:9
+    help: did you mean `confidential`?
+
+    error: unknown key `host` in `[[app]]` of `payroll`
+      --> masugata.toml:25:1
+    help: did you mean `hosts`?
+    "##);
 }
 
 #[test]
 fn broken_toml_is_told_with_its_place() {
-    assert_snapshot!(problems_of("policies = [\n[ingress\nlisten = 5 5\n"), @"");
-    assert_snapshot!(problems_of("a = 1\na = 2\n"), @"");
+    assert_snapshot!(problems_of("policies = [\n[ingress\nlisten = 5 5\n"), @r##"
+    error: this is not TOML: invalid float, expected `inf`
+      --> masugata.toml:2:2
+
+    error: this is not TOML: missing comma between array elements, expected `,`
+      --> masugata.toml:3:1
+    "##);
+    assert_snapshot!(problems_of("a = 1\na = 2\n"), @r##"
+    error: this is not TOML: duplicate key at `a`
+      --> masugata.toml:2:1
+    "##);
 }
 
 #[test]
 fn an_app_without_a_level_does_not_load() {
     let app = "[[app]]\nname = \"wiki\"\nhosts = [\"wiki.example.com\"]\nresponse = {}\n";
-    assert_snapshot!(problems(app), @"");
+    assert_snapshot!(problems(app), @r##"
+    error: `[[app]]` of `wiki` has no `level`
+      --> masugata.toml:5:1
+    help: level of the information in it: `public`, `internal`, `confidential`
+    "##);
 }
 
 #[test]
 fn a_key_after_a_table_header_is_told_where_it_belongs() {
     let app = format!("{APP}upgrades = true\n");
-    assert_snapshot!(problems(&app), @"");
+    assert_snapshot!(problems(&app), @r##"
+    error: unknown key `upgrades` in `[app.upstream]` of `payroll`
+      --> masugata.toml:12:1
+    help: it belongs to `[[app]]`; a key written after `[app.upstream]` belongs to that table, so move it before
+    "##);
 }
 
 #[test]
 fn one_bracket_too_few_is_told() {
-    assert_snapshot!(problems("[app]\nname = \"wiki\"\n"), @"");
+    assert_snapshot!(problems("[app]\nname = \"wiki\"\n"), @r##"
+    error: `app` in the file is a table, and should be a list of tables
+      --> masugata.toml:5:1
+    help: write `[[app]]`, with two brackets: there may be several
+    "##);
 }
 
 #[test]
@@ -149,20 +238,52 @@ fn unknown_references_are_told_with_what_was_probably_meant() {
     let text = format!(
         "{ISSUER}{APP}[app.require]\nissuers = [\"corpp\"]\n\n[[limit]]\nname = \"l\"\nkey = [\"adress\"]\napps = [\"payrol\"]\nrequests = 5\nperiod = \"1m\"\n"
     );
-    assert_snapshot!(problems(&text), @"");
+    assert_snapshot!(problems(&text), @r##"
+    error: unknown issuer `corpp`
+      --> masugata.toml:18:12
+    help: issuers are declared under `[[issuer]]`; did you mean `corp`?
+
+    error: `adress` for `key` in `[[limit]]` of `l` is not a word known here
+      --> masugata.toml:22:8
+    help: did you mean `address`?
+
+    error: unknown app `payrol`
+      --> masugata.toml:23:9
+    help: apps are declared under `[[app]]`; did you mean `payroll`?
+    "##);
 }
 
 #[test]
 fn symmetric_and_missing_signatures_are_refused_with_the_reason() {
     let text = format!("{ISSUER}algorithms = [\"HS256\", \"none\", \"ES265\"]\n");
-    assert_snapshot!(problems(&text), @"");
+    assert_snapshot!(problems(&text), @r##"
+    error: `HS256` for `algorithms` in `[[issuer]]` of `corp` is not accepted
+      --> masugata.toml:10:15
+    help: HMAC needs a secret shared with the issuer, and invites confusion with its public key (RFC 8725 §2.1); have the issuer sign with `ES256` or `RS256`
+
+    error: `none` for `algorithms` in `[[issuer]]` of `corp` is not accepted
+      --> masugata.toml:10:24
+    help: `none` means unsigned: anybody could write such a token (RFC 8725 §3.2)
+
+    error: `ES265` for `algorithms` in `[[issuer]]` of `corp` is not a word known here
+      --> masugata.toml:10:32
+    help: did you mean `ES256`?
+    "##);
 }
 
 #[test]
 fn an_issuer_must_not_be_reached_over_plain_http() {
     let text =
         "[[issuer]]\nname = \"corp\"\nissuer = \"http://login.example.com\"\naudiences = []\n";
-    assert_snapshot!(problems(text), @"");
+    assert_snapshot!(problems(text), @r##"
+    error: `http://login.example.com` for `issuer` in `[[issuer]]` of `corp` is not https
+      --> masugata.toml:7:10
+    help: over plain http anybody on the way could put keys of their own in place; http is only for loopback
+
+    error: `audiences` in `[[issuer]]` of `corp` is empty
+      --> masugata.toml:8:13
+    help: name at least one
+    "##);
 }
 
 // Attack: an issuer named like the one of service accounts could mint their principals.
@@ -176,7 +297,11 @@ fn no_issuer_may_call_itself_certificate() {
 
 #[test]
 fn a_confidential_app_requires_several_factors() {
-    assert_snapshot!(problems(&format!("{APP}[app.require]\nmulti_factor = false\n")), @"");
+    assert_snapshot!(problems(&format!("{APP}[app.require]\nmulti_factor = false\n")), @r##"
+    error: a confidential app must require multi-factor authentication
+      --> masugata.toml:7:8
+    help: leave `multi_factor = false` out, or lower the level if the information permits (E-2, H-2)
+    "##);
 }
 
 #[test]
@@ -185,15 +310,31 @@ fn two_things_of_one_name_or_place_are_told() {
         "{APP}{}",
         APP.replace("[[app]]\n", "[[app]]\npath_prefix = \"/\"\n")
     );
-    assert_snapshot!(problems(&text), @"");
+    assert_snapshot!(problems(&text), @r##"
+    error: a second app `payroll`
+      --> masugata.toml:15:8
+    help: the first is in line 7; write one of them only, or rename it
+
+    error: a second app at `payroll.example.com/`
+      --> masugata.toml:17:10
+    help: the first is in line 9; write one of them only, or rename it
+    "##);
 }
 
 #[test]
 fn an_upstream_that_nothing_proves_needs_a_written_word() {
     let far = APP.replace("127.0.0.1", "10.0.0.5");
-    assert_snapshot!(problems(&far), @"");
+    assert_snapshot!(problems(&far), @r##"
+    error: nothing proves `http://10.0.0.5:8000` to us: it is http to another machine
+      --> masugata.toml:11:12
+    help: use https, or write `insecure = true` under `[app.upstream]` to accept it
+    "##);
     let accepted = parse(&format!("{LEAST}{far}insecure = true\n")).unwrap();
-    assert_snapshot!(warnings(&accepted.warnings), @"");
+    assert_snapshot!(warnings(&accepted.warnings), @r##"
+    warning: `http://10.0.0.5:8000` is not verified, because `insecure = true` is written
+      --> masugata.toml:23:12
+    help: whoever is on the way can read and change everything, assertions included
+    "##);
 }
 
 #[test]
@@ -202,7 +343,19 @@ fn an_upstream_is_scheme_host_and_port() {
         "\"http://127.0.0.1:8000\"",
         "\"http://127.0.0.1:8000/api\", \"ftp://a\", \"http://u:p@a\"",
     );
-    assert_snapshot!(problems(&text), @"");
+    assert_snapshot!(problems(&text), @r##"
+    error: `http://127.0.0.1:8000/api` for `servers` in `[app.upstream]` of `payroll` has a path or a query
+      --> masugata.toml:11:12
+    help: write only scheme, host and port; `rewrite_prefix` changes the path
+
+    error: `ftp://a` for `servers` in `[app.upstream]` of `payroll` is neither http nor https
+      --> masugata.toml:11:41
+    help: write scheme, host and port, as in `"http://127.0.0.1:8000"` or `"https://app.internal"`
+
+    error: `http://u:p@a` for `servers` in `[app.upstream]` of `payroll` has a user name in it
+      --> masugata.toml:11:52
+    help: write scheme, host and port, as in `"http://127.0.0.1:8000"` or `"https://app.internal"`
+    "##);
 }
 
 #[test]
@@ -212,12 +365,35 @@ fn our_own_headers_cannot_be_edited_and_values_are_not_shown() {
     );
     let shown = problems(&text);
     assert!(!shown.contains("hunter2") && !shown.contains("271828"));
-    assert_snapshot!(shown, @"");
+    assert_snapshot!(shown, @r##"
+    error: `masugata-assertion` for `remove` in `[app.request_headers]` of `payroll` is a header that Masugata sets or interprets itself
+      --> masugata.toml:13:11
+    help: upstreams trust `Masugata-*`; leave them alone
+
+    error: `Host` in `[app.request_headers.set]` of `payroll` is a header that Masugata sets or interprets itself
+      --> masugata.toml:15:1
+    help: write `host_header` under `[app.upstream]` instead
+
+    error: the text for `X-Api-Key` in `[app.request_headers.set]` of `payroll` is not a header value
+      --> masugata.toml:16:13
+    help: write printable ASCII on one line, without spaces at the ends
+
+    error: `X-Number` in `[app.request_headers.set]` of `payroll` is a number, and should be a text in quotes
+      --> masugata.toml:17:12
+
+    error: a second change to header `x-a`
+      --> masugata.toml:18:7
+    help: the first is in line 13; write one of them only, or rename it
+    "##);
 }
 
 #[test]
 fn an_open_admin_listener_needs_a_written_word() {
-    assert_snapshot!(problems("[admin]\nlisten = \"0.0.0.0:9180\"\n"), @"");
+    assert_snapshot!(problems("[admin]\nlisten = \"0.0.0.0:9180\"\n"), @r##"
+    error: the admin listener would be open to other machines at `0.0.0.0:9180`
+      --> masugata.toml:6:10
+    help: listen on `127.0.0.1` or `[::1]`, or write `allow_remote = true` and see to who can reach it
+    "##);
     let text = format!("{LEAST}[admin]\nlisten = \"0.0.0.0:9180\"\nallow_remote = true\n");
     assert!(parse(&text).is_ok());
     let off = parse(&format!("{LEAST}[admin]\nenabled = false\n"))
@@ -228,7 +404,11 @@ fn an_open_admin_listener_needs_a_written_word() {
 
 #[test]
 fn an_assertion_lives_a_minute_at_most() {
-    assert_snapshot!(problems("[assertion]\nlifetime = \"61s\"\n"), @"");
+    assert_snapshot!(problems("[assertion]\nlifetime = \"61s\"\n"), @r##"
+    error: `61s` for `lifetime` in `[assertion]` is too much
+      --> masugata.toml:6:12
+    help: write at most `"60s"`
+    "##);
 }
 
 #[test]
@@ -237,7 +417,15 @@ fn everybody_is_not_a_trusted_proxy() {
         "[[ingress",
         "trusted_forwarders = [\"0.0.0.0/0\"]\nproxy_protocol_from = [\"::/0\"]\n[[ingress",
     );
-    assert_snapshot!(problems_of(&text), @"");
+    assert_snapshot!(problems_of(&text), @r##"
+    error: `0.0.0.0/0` would let everybody say whose request this is
+      --> masugata.toml:7:23
+    help: name the addresses of the proxies in front of this gateway
+
+    error: `::/0` would let everybody say whose request this is
+      --> masugata.toml:8:24
+    help: name the addresses of the proxies in front of this gateway
+    "##);
 }
 
 #[test]
@@ -245,7 +433,19 @@ fn empty_lists_that_could_mean_everybody_are_refused() {
     let text = format!(
         "{ISSUER}{APP}[app.require]\nissuers = []\n[[limit]]\nname = \"l\"\nkey = []\napps = []\nrequests = 1\nperiod = \"1s\"\n"
     );
-    assert_snapshot!(problems(&text), @"");
+    assert_snapshot!(problems(&text), @r##"
+    error: `issuers` in `[app.require]` of `payroll` is empty
+      --> masugata.toml:18:11
+    help: name at least one
+
+    error: `key` in `[[limit]]` of `l` is empty
+      --> masugata.toml:21:7
+    help: name at least one
+
+    error: `apps` in `[[limit]]` of `l` is empty
+      --> masugata.toml:22:8
+    help: name at least one
+    "##);
 }
 
 #[test]
@@ -255,7 +455,11 @@ fn an_app_on_a_host_without_client_certificates_is_unreachable() {
         "{}{APP}",
         LEAST.replace("[devices]", &format!("{rule}[devices]"))
     );
-    assert_snapshot!(problems_of(&text), @"");
+    assert_snapshot!(problems_of(&text), @r##"
+    error: nobody can reach `payroll.example.com`: no client certificate is asked for there
+      --> masugata.toml:24:10
+    help: use `required` or `optional` for the hosts of apps
+    "##);
 }
 
 #[test]
@@ -266,7 +470,47 @@ fn settings_that_contradict_each_other_are_told() {
          [app.require]\nposture = [\"disk_encrypted\"]\nposture_max_ages = {{ managed = \"1h\", diskencrypted = \"1h\" }}\n\
          [app.redirect]\nlocation = \"//evil.example\"\nstatus = 200\n[lockout]\nlock_after = 2\nmax_delay = \"10ms\"\n"
     );
-    assert_snapshot!(problems(&text), @"");
+    assert_snapshot!(problems(&text), @r##"
+    error: both `jwks_file` and `[issuer.discovery]` are written
+      --> masugata.toml:10:13
+    help: keep `jwks_file` for keys from a file, or the table for keys from the network
+
+    error: app `payroll` says more than once how it answers
+      --> masugata.toml:15:8
+    help: write one of `[app.upstream]`, `[app.redirect]` and `[app.response]`
+
+    error: TLS is configured, but `http://127.0.0.1:8000` is http
+      --> masugata.toml:19:12
+    help: write https in `servers`, or leave `[app.upstream.tls]` out
+
+    error: `timeout` is longer than `interval`
+      --> masugata.toml:25:11
+    help: checks would pile up; write a shorter `timeout` or a longer `interval`
+
+    error: `managed` is not among the required attributes
+      --> masugata.toml:28:32
+    help: add `managed` to `posture`; an age alone demands nothing
+
+    error: `diskencrypted` in `[app.require.posture_max_ages]` of `payroll` is not a word known here
+      --> masugata.toml:28:38
+    help: did you mean `disk_encrypted`?
+
+    error: `//evil.example` for `location` in `[app.redirect]` of `payroll` is not a place to redirect to
+      --> masugata.toml:30:12
+    help: write a URL such as `"https://www.example.com/"`, or a path such as `"/start"`
+
+    error: `status` in `[app.redirect]` of `payroll` is not one of the numbers it may be
+      --> masugata.toml:31:10
+    help: write one of `301`, `302`, `303`, `307`, `308`
+
+    error: `lock_after` (2) is not above `free_failures` (3)
+      --> masugata.toml:34:13
+    help: a lock comes after the failures that cost nothing
+
+    error: `max_delay` is shorter than `first_delay`
+      --> masugata.toml:34:13
+    help: delays grow from the first to the longest
+    "##);
 }
 
 #[test]
@@ -318,7 +562,19 @@ fn files_that_are_not_there_are_told_as_they_are_written() {
     let text = LEAST
         .replace("server.pem", "policies")
         .replace("audit.jsonl", "nowhere/audit.jsonl");
-    assert_snapshot!(load(&directory, &text).unwrap_err(), @"");
+    assert_snapshot!(load(&directory, &text).unwrap_err(), @r##"
+    error: `policies` is a directory, not a file
+      --> masugata.toml:8:9
+    help: looked for policies
+
+    error: `ca.pem` does not exist
+      --> masugata.toml:12:16
+    help: looked for ca.pem
+
+    error: `nowhere/audit.jsonl` is in a directory that does not exist
+      --> masugata.toml:16:8
+    help: looked for nowhere/audit.jsonl
+    "##);
 }
 
 #[test]
@@ -327,7 +583,15 @@ fn a_service_on_an_unknown_device_is_told_together_with_the_rest() {
     let text = format!(
         "{LEAST}[[service]]\nname = \"backup\"\ndevice = \"biuld-1\"\n[[network]]\nname = \"office\"\nranges = [\"10.0.0.0/33\"]\n"
     );
-    assert_snapshot!(load(&directory, &text).unwrap_err(), @"");
+    assert_snapshot!(load(&directory, &text).unwrap_err(), @r##"
+    error: unknown device `biuld-1`
+      --> masugata.toml:19:10
+    help: did you mean `build-1`?
+
+    error: `10.0.0.0/33` for `ranges` in `[[network]]` of `office` is neither an IP address nor a range
+      --> masugata.toml:22:11
+    help: write a range such as `"10.0.0.0/8"` or `"2001:db8::/32"`, or one address
+    "##);
 }
 
 #[test]
@@ -339,7 +603,15 @@ fn problems_of_the_inventory_are_told_with_those_of_the_configuration() {
     )
     .unwrap();
     let text = format!("{LEAST}[pages]\norganization = \"Example\"\n");
-    assert_snapshot!(load(&directory, &text).unwrap_err(), @"");
+    assert_snapshot!(load(&directory, &text).unwrap_err(), @r##"
+    error: unknown key `organization` in `[pages]`
+      --> masugata.toml:18:1
+    help: did you mean `organisation`?
+
+    error: `labtop` for `kind` in `[[device]]` of `a` is not a word known here
+      --> devices.toml:3:8
+    help: did you mean `laptop`?
+    "##);
 }
 
 #[test]

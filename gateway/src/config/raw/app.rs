@@ -87,7 +87,7 @@ pub struct Require {
     /// Posture attributes that must be known, fresh and good.
     #[schemars(extend("default" = ([] as [&str; 0])))]
     pub posture: Option<Vec<Text<Word<PostureAttribute>>>>,
-    /// Longest age of those observations, where stricter than their own.
+    /// Longest age of those observations, where stricter than their own. Not written: only their own counts.
     #[schemars(extend("x-least" = "1s", "x-most" = "365d"))]
     pub posture_max_age: Option<Text<Duration>>,
     /// Longest age for single attributes of `posture`, by name, instead of `posture_max_age`.
@@ -145,7 +145,7 @@ pub struct UpstreamTls {
     pub authority: Option<Text<FilePath>>,
     /// Certificate and key by which we prove ourselves to the servers.
     pub client_certificate: Option<CertificateFiles>,
-    /// Name that the servers' certificates must have, instead of the host in the URL.
+    /// Name that the servers' certificates must have. Not written: the host in the URL.
     pub server_name: Option<Text<HostPattern>>,
 }
 
