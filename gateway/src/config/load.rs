@@ -11,8 +11,6 @@ mod issuer;
 mod process;
 mod upstream;
 
-pub use self::door::host_matches;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -161,7 +159,7 @@ pub(crate) fn parse_checked<T: DeserializeOwned>(
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
         // One slip often breaks the rest of its line in the parser's eyes.
-        if !told.insert(super::report::position(text, at).0) {
+        if !told.insert(report.position(at).0) {
             continue;
         }
         // A slip is a character or two; what is longer may be the secret whose quotes were forgotten.
@@ -292,7 +290,7 @@ impl<'a> Builder<'a> {
         let mut seen = BTreeMap::new();
         for (name, at) in items {
             if let Some(first) = seen.insert(name, at) {
-                let (line, _) = super::report::position(self.text, first);
+                let (line, _) = self.report.position(first);
                 let help =
                     format!("the first is in line {line}; write one of them only, or rename it");
                 self.report

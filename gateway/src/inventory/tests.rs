@@ -419,3 +419,14 @@ proptest::proptest! {
         let _ = parse_csv(&text);
     }
 }
+
+#[test]
+fn a_large_inventory_full_of_mistakes_is_told_row_by_row() {
+    let mut text = String::from("id,kind,ownership\n");
+    for number in 0..20_000 {
+        text.push_str(&format!("laptop-{number},labtop,company\n"));
+    }
+    let error = Inventory::parse(&text, Path::new("devices.csv"), DAY, None).unwrap_err();
+    assert_eq!(error.problems.len(), 20_000);
+    assert_eq!(error.problems.last().unwrap().position, Some((20_001, 1)));
+}

@@ -136,7 +136,13 @@ impl Builder<'_> {
         at: usize,
         issuers: &[String],
     ) -> Requirements {
-        let multi_factor = raw.multi_factor.unwrap_or(defaults::MULTI_FACTOR);
+        let at = raw
+            .multi_factor
+            .as_ref()
+            .map_or(at, |written| written.span.start);
+        let multi_factor = raw
+            .multi_factor
+            .map_or(defaults::MULTI_FACTOR, |written| written.value);
         let phishing_resistant = raw.phishing_resistant.unwrap_or(false);
         if !multi_factor && level == Some(Level::Confidential) {
             let help = "leave `multi_factor = false` out, or lower the level if the information permits (E-2, H-2)";

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::config::defaults;
 use crate::config::text::{
-    AcrValue, ContentType, EditedHeader, FilePath, HeaderText, HostPattern, Location, Name,
+    AcrValue, At, ContentType, EditedHeader, FilePath, HeaderText, HostPattern, Location, Name,
     PathPrefix, PlainText, RequestPath, SecretHeaderText, Size, StatusRange, Text, Unlimited,
     Vocabulary as _, Word, Written as _, duration_text, size_text,
 };
@@ -70,7 +70,7 @@ pub struct App {
 pub struct Require {
     /// Two different kinds of factors. May be turned off for `public` and `internal` apps only.
     #[schemars(extend("default" = defaults::MULTI_FACTOR))]
-    pub multi_factor: Option<bool>,
+    pub multi_factor: Option<At<bool>>,
     /// A factor that cannot be relayed by a false site, such as a passkey.
     #[schemars(extend("default" = false))]
     pub phishing_resistant: Option<bool>,
