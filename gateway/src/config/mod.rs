@@ -336,7 +336,7 @@ pub struct UpstreamTls {
     pub client_certificate: Option<CertificateFiles>,
     /// Checked instead of the host in the URL, and sent as SNI.
     pub server_name: Option<String>,
-    /// Written out, logged at start: the server's certificate is not checked.
+    /// Written out, logged at start: the server's certificate is not checked, or http goes to another machine.
     pub insecure: bool,
 }
 

@@ -9,8 +9,8 @@ use crate::config::error::Problem;
 
 impl Inventory {
     /// This inventory with what a live source observed: device id, attribute, observation. Newer replaces older, with
-    /// one exception, see [`supersedes`]. Unknown and ambiguous ids are ignored; a device nothing new is known of stays
-    /// the same `Arc<Device>`.
+    /// one exception: a less believable source cannot better what a more believable one said while that still counts.
+    /// Unknown and ambiguous ids are ignored; a device nothing new is known of stays the same `Arc<Device>`.
     #[must_use]
     pub fn with_observations<'o>(
         &self,
