@@ -191,13 +191,6 @@ impl Demo {
     pub(super) fn token(&self, name: &str) -> PathBuf {
         self.directory.join("tokens").join(format!("{name}.jwt"))
     }
-    pub(super) fn device(&self, name: &str) -> (PathBuf, PathBuf) {
-        let devices = self.directory.join("devices");
-        (
-            devices.join(format!("{name}.pem")),
-            devices.join(format!("{name}.key")),
-        )
-    }
 }
 
 struct Maker<'a> {

@@ -133,9 +133,12 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
 /// The port itself when it is free, or any free one for 0.
 fn free_port(port: u16, option: &'static str) -> Result<u16, DemoError> {
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let listener = std::net::TcpListener::bind(address).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => DemoError::PortTaken { port, option },
-        _ => DemoError::Loopback(error),
+    let listener = std::net::TcpListener::bind(address).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AddrInUse {
+            DemoError::PortTaken { port, option }
+        } else {
+            DemoError::Loopback(error)
+        }
     })?;
     Ok(listener.local_addr().map_err(DemoError::Loopback)?.port())
 }

@@ -202,7 +202,7 @@ fn request(
     head: Parts,
     upgrade: &Upgrade,
     key: &Option<HeaderValue>,
-    checkout: &mut Checkout,
+    checkout: &Checkout,
     plan: &Plan,
 ) -> Result<Request<RequestBody>, ForwardError> {
     let mut request = Request::from_parts(head, RequestBody::Empty);

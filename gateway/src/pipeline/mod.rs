@@ -73,7 +73,8 @@ pub(crate) async fn serve(
         Err(halt) => halt,
     };
     let (response, completion, outcome) = match halt {
-        Halt::Denied(denial, mut trail) => {
+        Halt::Denied(denied) => {
+            let (denial, mut trail) = *denied;
             let app = trail
                 .facts
                 .app
@@ -108,7 +109,7 @@ pub(crate) async fn serve(
 /// Why a request does not come back from upstream.
 enum Halt {
     /// A stage said no; the record is still to be written.
-    Denied(Denial, Trail),
+    Denied(Box<(Denial, Trail)>),
     /// It was permitted, and the upstream failed.
     Failed(ForwardError, Arc<CompletionTrail>),
     /// The gateway itself is the resource.
@@ -123,7 +124,7 @@ async fn run(
     mut trail: Trail,
 ) -> Result<Response<Body>, Halt> {
     match examine(shared, state, exchange, violation, &mut trail).await {
-        Err(denial) => Err(Halt::Denied(denial, trail)),
+        Err(denial) => Err(Halt::Denied(Box::new((denial, trail)))),
         Ok(Examined::WellKnown(response)) => {
             Err(Halt::Answered(*response, trail.into_completion()))
         }
@@ -158,7 +159,7 @@ async fn examine(
             return Ok(Examined::WellKnown(response));
         }
     };
-    let authenticated = authenticate::establish(shared, state, routed, facts).await?;
+    let authenticated = authenticate::establish(shared, state, *routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;
     let admitted = limit::admit(authorized, facts)?;

@@ -29,7 +29,7 @@ pub(super) struct Routed {
 
 /// What a request is for.
 pub(super) enum Target {
-    App(Routed),
+    App(Box<Routed>),
     /// A built-in public endpoint, answered already.
     WellKnown(Box<Response<Bytes>>),
 }
@@ -69,12 +69,12 @@ pub(super) fn resolve(
         return Err(DenialReason::UpgradeNotAllowed.into());
     }
     let (client_address, from_trusted_forwarder) = state.client_address(&exchange);
-    Ok(Target::App(Routed {
+    Ok(Target::App(Box::new(Routed {
         exchange,
         app,
         action,
         host,
         client_address,
         from_trusted_forwarder,
-    }))
+    })))
 }
