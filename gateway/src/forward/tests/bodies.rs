@@ -541,7 +541,7 @@ async fn sized() -> std::net::SocketAddr {
             let path = head.split(' ').nth(1).unwrap_or_default();
             let size: usize = path.trim_start_matches('/').parse().unwrap();
             let body = vec![b'x'; size];
-            if size % 2 == 0 {
+            if size.is_multiple_of(2) {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
                 stream.write_all(head.as_bytes()).await.unwrap();
                 for piece in body.chunks(10_000) {
