@@ -168,11 +168,13 @@ async fn a_broken_response_resets_an_http2_stream() {
     .await;
     let gateway = http2_gateway(&app(upstream(&[address]))).await;
     let mut client = http2_client(&gateway).await;
-    let answer = client
+    // The reset may overtake the head; either way the client knows.
+    if let Ok(answer) = client
         .send_request(request("GET", "/", Full::new(Bytes::new())))
         .await
-        .unwrap();
-    assert!(answer.into_body().collect().await.is_err());
+    {
+        assert!(answer.into_body().collect().await.is_err());
+    }
 }
 
 #[tokio::test]
@@ -530,4 +532,105 @@ fn our_own_pages_know_their_length() {
     assert_eq!(page.size_hint().exact(), Some(4));
     assert!(!page.is_end_stream());
     assert!(super::super::Body::empty().is_end_stream());
+}
+
+/// Answers `GET /N` with N bytes, chunked when N is odd, in pieces when it is large.
+async fn sized() -> std::net::SocketAddr {
+    raw(|_, mut stream| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let size: usize = path.trim_start_matches('/').parse().unwrap();
+            let body = vec![b'x'; size];
+            if size.is_multiple_of(2) {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                for piece in body.chunks(10_000) {
+                    stream.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            } else {
+                let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+                for piece in body.chunks(7_000) {
+                    answer.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                    answer.extend_from_slice(piece);
+                    answer.extend_from_slice(b"\r\n");
+                }
+                answer.extend_from_slice(b"0\r\n\r\n");
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+const SIZES: [usize; 8] = [0, 1, 2, 999, 1000, 40_001, 120_000, 300_001];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clients_at_once_all_get_what_they_asked_for() {
+    // Connections are driven by whoever uses them, on any thread: a wake-up that goes astray would hang here.
+    let address = sized().await;
+    let gateway = Arc::new(gateway(&app(upstream(&[address]))).await);
+    let mut all = tokio::task::JoinSet::new();
+    for client in 0..24_usize {
+        let gateway = Arc::clone(&gateway);
+        all.spawn(async move {
+            let stream = TcpStream::connect(gateway.address).await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            for turn in 0..40_usize {
+                let size = SIZES[(client + turn) % SIZES.len()];
+                let asked = http::Request::builder()
+                    .uri(format!("/{size}"))
+                    .header("host", "app.example")
+                    .body(Full::new(Bytes::new()))
+                    .unwrap();
+                sender.ready().await.unwrap();
+                let (_, body) = collected(sender.send_request(asked).await.unwrap()).await;
+                assert_eq!(body.len(), size);
+            }
+        });
+    }
+    let done = tokio::time::timeout(Duration::from_secs(60), all.join_all()).await;
+    assert!(done.is_ok(), "somebody hangs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_streams_at_once_all_get_what_they_asked_for() {
+    let address = sized().await;
+    let gateway = http2_gateway(&app(upstream(&[address]))).await;
+    let client = http2_client(&gateway).await;
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..400_usize {
+        let mut client = client.clone();
+        all.spawn(async move {
+            let size = SIZES[number % SIZES.len()];
+            let asked = request("GET", &format!("/{size}"), Full::new(Bytes::new()));
+            let (_, body) = collected(client.send_request(asked).await.unwrap()).await;
+            assert_eq!(body.len(), size);
+        });
+    }
+    let done = tokio::time::timeout(Duration::from_secs(60), all.join_all()).await;
+    assert!(done.is_ok(), "somebody hangs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_uploads_at_once_come_back_whole() {
+    let address = echo().await;
+    let gateway = http2_gateway(&app(upstream(&[address]))).await;
+    let client = http2_client(&gateway).await;
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..100_usize {
+        let mut client = client.clone();
+        all.spawn(async move {
+            let sent = Bytes::from(vec![b'u'; SIZES[number % SIZES.len()]]);
+            let asked = request("POST", "/", Full::new(sent.clone()));
+            let (_, body) = collected(client.send_request(asked).await.unwrap()).await;
+            assert_eq!(body, sent);
+        });
+    }
+    let done = tokio::time::timeout(Duration::from_secs(60), all.join_all()).await;
+    assert!(done.is_ok(), "somebody hangs");
 }

@@ -228,6 +228,48 @@ async fn an_absolute_target_names_the_host_and_becomes_a_path() {
 }
 
 #[tokio::test]
+async fn what_a_client_says_of_itself_never_reaches_the_app_and_what_we_say_does() {
+    let (address, seen) = fixed(OK).await;
+    let gateway = gateway(&app(upstream(&[address]))).await;
+    talk(
+        &gateway,
+        "GET / HTTP/1.1\r\nHost: app.example\r\nConnection: close, Masugata-Assertion, X-Forwarded-For, Host\r\nMASUGATA-Assertion: forged\r\nMasugata_Assertion: forged\r\nX-Forwarded-For: forged\r\nAuthorization: Bearer forged\r\nX-Forwarded-User: forged\r\n\r\n",
+    )
+    .await;
+    let head = seen.last();
+    assert!(!head.contains("forged"), "{head}");
+    for line in [
+        "masugata-assertion: signed",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: https",
+        "x-forwarded-host: app.example",
+        "forwarded: for=127.0.0.1;host=\"app.example\";proto=https",
+        "x-request-id: 00000000000000000000000000000abc",
+        "host: app.example",
+    ] {
+        assert!(head.contains(&format!("{line}\r\n")), "{line} in {head}");
+    }
+    assert!(head.contains("via: 1.1 masugata-"), "{head}");
+    assert!(!head.contains("connection:"), "{head}");
+}
+
+#[tokio::test]
+async fn a_trusted_forwarder_is_believed() {
+    let (address, seen) = fixed(OK).await;
+    let gateway = behind_a_trusted_forwarder(&app(upstream(&[address]))).await;
+    talk(
+        &gateway,
+        "GET / HTTP/1.1\r\nhost: app.example\r\nconnection: close\r\nx-forwarded-for: 198.51.100.7\r\n\r\n",
+    )
+    .await;
+    let head = seen.last();
+    assert!(
+        head.contains("x-forwarded-for: 198.51.100.7, 127.0.0.1\r\n"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
 async fn the_prefix_is_rewritten_and_the_host_replaced_where_configured() {
     let (address, seen) = fixed(OK).await;
     let mut configured = app(Upstream {

@@ -88,6 +88,7 @@ async fn a_websocket_over_http1_is_joined_and_echoes() {
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.unwrap();
     assert!(rest.is_empty());
+    drop(client);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(gateway.app.group().servers()[0].in_flight(), 0);
 }
