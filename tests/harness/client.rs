@@ -64,7 +64,7 @@ impl Client {
             address,
             tls,
             root,
-            domain: "test".into(),
+            domain: "corp.test".into(),
             token: None,
             headers: vec![],
         }

@@ -20,7 +20,7 @@ const EMPLOYEES: &str = r#"
 permit (principal in Masugata::Group::"employees", action, resource);
 "#;
 
-/// A gateway to be started. Apps are reached as `<name>.test`.
+/// A gateway to be started. Apps are reached as `<name>.corp.test`.
 pub struct TestGatewayBuilder {
     directory: TempDir,
     pki: Arc<Pki>,
@@ -148,7 +148,7 @@ impl TestGatewayBuilder {
     pub fn app_with(mut self, name: &str, level: &str, upstream: SocketAddr, more: &str) -> Self {
         write!(
             self.apps,
-            "[[app]]\nname = \"{name}\"\nlevel = \"{level}\"\nhosts = [\"{name}.test\"]\n\
+            "[[app]]\nname = \"{name}\"\nlevel = \"{level}\"\nhosts = [\"{name}.corp.test\"]\n\
              upstream.servers = [\"http://{upstream}\"]\n{more}\n"
         )
         .unwrap();
