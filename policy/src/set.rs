@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::decide::no_guidance;
 use crate::deny::{Challenge, Guidance};
+use crate::entities::Named;
 use crate::error::{LoadError, Problem};
 use crate::facts::Facts;
 use crate::lint::{Known, Mention};
@@ -45,6 +46,7 @@ pub struct PolicySet {
     pub(crate) policies: Vec<Compiled>,
     by_id: AHashMap<Box<str>, usize>,
     pub(crate) index: Index,
+    pub(crate) named: Named,
     pub(crate) slices: Slices,
     pub(crate) memo: Memo,
     pub(crate) version: PolicyVersion,
@@ -67,6 +69,7 @@ impl PolicySet {
         Ok(Self {
             by_id,
             index: Index::of(&policies),
+            named: Named::by(policies.iter().map(|policy| &policy.policy)),
             slices: Slices::new(),
             memo: Memo::new(),
             version: version(sources),
