@@ -5,7 +5,7 @@
 //!           route   authenticate    posture      decide       limit      forward
 //! ```
 //! The state is loaded once and handed down; nothing below this file can reach the pointer, so one request never
-//! straddles a reload. Stages return facts and never write the record: [`serve`] does, exactly once on every path.
+//! straddles a reload. Stages return facts and never write the record: `serve` does, exactly once on every path.
 
 mod authenticate;
 mod decide;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::{AppForward, Body, ForwardError, Instance, Lease, Outbound, forward};
+use crate::audit::fixtures;
 use crate::audit::trail::CompletionTrail;
 use crate::capability::SystemEntropy;
 use crate::config::{
@@ -42,8 +43,9 @@ impl Lease for Tether {
     }
 }
 
+/// A completion on a record of its own, which goes with it.
 pub(super) fn trail() -> Arc<CompletionTrail> {
-    Arc::new(CompletionTrail {})
+    fixtures::trail()
 }
 
 pub(super) fn instance() -> Arc<Instance> {
@@ -219,6 +221,7 @@ fn connection(remote: SocketAddr, protocol: Protocol) -> Arc<Connection> {
         remote,
         local: remote,
         peer: Peer::Anonymous,
+        identity_problem: None,
         tls: TlsFacts {
             server_name: None,
             client_certificate: ClientCertificateMode::Off,
