@@ -25,6 +25,7 @@ use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
 use crate::routes::{HostModes, Route, RouteTable};
 use crate::tls::{ALPN, TlsConfigs};
+use crate::upstream::TlsTerms;
 
 impl State {
     /// Builds the state of a configuration, carrying over from `previous` what its definition has not changed:
@@ -71,10 +72,16 @@ impl State {
             &*environment.entropy,
             &environment.metrics,
         );
+        let terms = TlsTerms {
+            profile: profile(config.ingress.tls_profile),
+            hybrid: config.ingress.hybrid_key_exchange,
+            time: Arc::new(TlsTime(Arc::clone(&environment.clock))),
+        };
         let instance = previous.map_or_else(
-            || Arc::new(Instance::new(Arc::clone(&environment.entropy))),
-            |state| Arc::clone(&state.instance),
+            || Instance::new(Arc::clone(&environment.entropy), terms.clone()),
+            |state| state.instance.with_terms(terms.clone()),
         );
+        let instance = Arc::new(instance);
         let apps = problems.collect(build_apps(
             &config,
             previous,

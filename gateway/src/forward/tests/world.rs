@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use masugata_certs::Profile;
 use masugata_policy::Level;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,7 @@ use crate::config::{
 use crate::connection::{Connection, Peer, Protocol, TlsFacts};
 use crate::denial::DenialReason;
 use crate::exchange::RequestId;
+use crate::upstream::TlsTerms;
 
 /// A lease that a test can end.
 #[derive(Clone, Default)]
@@ -49,7 +51,14 @@ pub(super) fn trail() -> Arc<CompletionTrail> {
 }
 
 pub(super) fn instance() -> Arc<Instance> {
-    Arc::new(Instance::new(Arc::new(SystemEntropy::default())))
+    Arc::new(Instance::new(
+        Arc::new(SystemEntropy::default()),
+        TlsTerms {
+            profile: Profile::CryptrecRecommended,
+            hybrid: true,
+            time: Arc::new(rustls::time_provider::DefaultTimeProvider),
+        },
+    ))
 }
 
 pub(super) fn upstream(addresses: &[SocketAddr]) -> Upstream {
