@@ -1,9 +1,11 @@
 //! Everything a configuration makes, built off the request path and then never changed: routes, policies, devices,
 //! issuers, TLS, limits. A reload builds the next one whole, or leaves this one in force.
 
+mod apps;
 mod build;
 mod forwarded;
 mod networks;
+mod trust;
 mod zone;
 
 use std::net::IpAddr;
@@ -31,8 +33,9 @@ use crate::metrics::{AppMetrics, Metrics};
 use crate::routes::{HostModes, RouteTable};
 use crate::tls::TlsConfigs;
 
-pub(crate) use build::{policy_files, profile};
+pub(crate) use build::policy_files;
 pub(crate) use networks::Networks;
+pub(crate) use trust::profile;
 pub(crate) use zone::Zone;
 
 /// What building a state needs from outside.
