@@ -20,13 +20,15 @@ mod client;
 mod clock;
 mod gateway;
 mod pki;
+mod record;
 mod tokens;
 mod upstream;
 
-pub use client::{Answer, Client, Session};
+pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
 pub use gateway::{TestGateway, TestGatewayBuilder};
 pub use pki::{Device, Pki};
+pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream};
 
@@ -40,5 +42,19 @@ pub fn assert_denied(answer: &Answer, code: &str) {
         "status {}, body {}",
         answer.status,
         answer.text()
+    );
+}
+
+/// Waits for something that happens by itself, for as long as a slow machine may need.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let patience = std::time::Duration::from_secs(30);
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(patience, waiting).await.is_ok(),
+        "waited in vain: {what}"
     );
 }
