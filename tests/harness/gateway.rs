@@ -33,6 +33,7 @@ pub struct TestGatewayBuilder {
     ingress: String,
     sections: String,
     audit: String,
+    watch: bool,
 }
 
 /// A running gateway; ends with the value.
@@ -64,6 +65,7 @@ impl TestGateway {
             ingress: String::new(),
             sections: String::new(),
             audit: String::new(),
+            watch: false,
             clock,
         };
         builder.device("laptop", "")
@@ -217,6 +219,11 @@ impl TestGatewayBuilder {
         writeln!(self.audit, "{text}").unwrap();
         self
     }
+    /// Reloads by itself when a file changes; otherwise tests say when.
+    pub fn watching(mut self) -> Self {
+        self.watch = true;
+        self
+    }
     pub fn clock(&self) -> &TestClock {
         &self.clock
     }
@@ -272,8 +279,9 @@ impl TestGatewayBuilder {
              algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n\
              [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [runtime]\nwatch = false\n\
+             [runtime]\nwatch = {watch}\n\
              {apps}\n{sections}\n",
+            watch = self.watch,
             top = self.top,
             ingress = self.ingress,
             crl = if directory_has(self.directory.path(), "ca.crl") {

@@ -30,6 +30,28 @@ pub use pki::{Device, Pki};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream};
 
+/// Waits for what happens by itself, up to half a minute.
+///
+/// # Panics
+/// When it has not happened by then.
+#[track_caller]
+pub fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    mut happened: impl FnMut() -> F,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let what = what.to_owned();
+    async move {
+        for _ in 0..600 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{caller}: not within half a minute: {what}");
+    }
+}
+
 /// The denial is the one that was meant: status from the code, code in the body.
 #[track_caller]
 pub fn assert_denied(answer: &Answer, code: &str) {
