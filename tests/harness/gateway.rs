@@ -36,6 +36,7 @@ pub struct TestGatewayBuilder {
     audit: String,
     trust: String,
     issuer_keys: String,
+    watch: bool,
 }
 
 /// A running gateway; ends with the value.
@@ -69,6 +70,7 @@ impl TestGateway {
             audit: String::new(),
             trust: String::new(),
             issuer_keys: String::new(),
+            watch: false,
             clock,
         };
         builder.device("laptop", "")
@@ -296,6 +298,11 @@ impl TestGatewayBuilder {
         write(self.directory.path(), name, content);
         self
     }
+    /// Reloads by itself when a file changes; otherwise tests say when.
+    pub fn watching(mut self) -> Self {
+        self.watch = true;
+        self
+    }
     pub fn clock(&self) -> &TestClock {
         &self.clock
     }
@@ -351,10 +358,11 @@ impl TestGatewayBuilder {
              algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n{issuer_keys}\
              [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [runtime]\nwatch = false\n\
+             [runtime]\nwatch = {watch}\n\
              {apps}\n{sections}\n",
             trust = self.trust,
             issuer_keys = self.issuer_keys,
+            watch = self.watch,
             top = self.top,
             ingress = self.ingress,
             crl = if directory_has(self.directory.path(), "ca.crl") {

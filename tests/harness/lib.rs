@@ -32,6 +32,24 @@ pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream};
 
+/// Waits for what happens by itself, up to half a minute.
+///
+/// # Panics
+/// When it has not happened by then.
+#[track_caller]
+pub fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        for _ in 0..1500 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{caller}: not within half a minute: {what}");
+    }
+}
+
 /// The denial is the one that was meant: status from the code, code in the body.
 #[track_caller]
 pub fn assert_denied(answer: &Answer, code: &str) {
@@ -42,19 +60,5 @@ pub fn assert_denied(answer: &Answer, code: &str) {
         "status {}, body {}",
         answer.status,
         answer.text()
-    );
-}
-
-/// Waits for something that happens by itself, for as long as a slow machine may need.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let patience = std::time::Duration::from_secs(30);
-    let waiting = async {
-        while !condition().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    assert!(
-        tokio::time::timeout(patience, waiting).await.is_ok(),
-        "waited in vain: {what}"
     );
 }
