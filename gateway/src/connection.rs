@@ -17,6 +17,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The device, if it proved itself.
     pub peer: Peer,
+    /// Why a certificate that verified names no single device; such a connection has no device.
+    pub identity_problem: Option<Box<str>>,
     /// What TLS negotiated.
     pub tls: TlsFacts,
 }

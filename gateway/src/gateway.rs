@@ -10,19 +10,21 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::Admin;
 use crate::audit::event::Operation;
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
-use crate::config::{Config, load};
+use crate::config::{Config, Loaded};
 use crate::exchange::RequestId;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
+use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
 use crate::reload::{self, Reloaded};
 use crate::state::State;
+use crate::view::{self, View};
 
 /// The outside world the gateway is given.
 #[derive(Clone)]
@@ -33,7 +35,10 @@ pub struct Capabilities {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()) }
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy::default()),
+        }
     }
 }
 
@@ -42,7 +47,7 @@ pub(crate) struct Shared {
     state: ArcSwap<State>,
     pub(crate) auditor: Auditor,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) lockout: Lockout,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -120,33 +125,39 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(path: &Path, capabilities: Capabilities) -> Result<Self, StartError> {
-        let config = load_off_thread(path).await?;
-        Self::start_with(config, capabilities).await
+        let loaded = load_off_thread(path, None).await?;
+        Self::start_with(loaded, capabilities).await
     }
 
     /// Like [`Gateway::start`] with a configuration that is already loaded.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub async fn start_with(config: Config, capabilities: Capabilities) -> Result<Self, StartError> {
+    pub async fn start_with(
+        loaded: Loaded,
+        capabilities: Capabilities,
+    ) -> Result<Self, StartError> {
         let Capabilities { clock, entropy } = capabilities;
+        let config = loaded.config.clone();
         let config_path = config.path.clone();
-        let config = Arc::new(config);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Metrics::new();
         let auditor = Auditor::open(&config.audit, Arc::clone(&clock))?;
-        let environment =
-            crate::state::Environment { clock: Arc::clone(&clock), entropy: Arc::clone(&entropy), metrics: Arc::clone(&metrics) };
-        let state = State::build(Arc::clone(&config), None, &environment)?;
+        let environment = crate::state::Environment {
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            metrics: Arc::clone(&metrics),
+        };
+        let state = State::build(loaded, None, &environment)?;
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
             auditor,
-            metrics,
-            admission: Admission::new(&config.ingress.bounds),
-            lockout: Lockout::new(&config.lockout, Arc::clone(&clock), &*entropy),
+            admission: Admission::new(&config.ingress.bounds, &*entropy),
+            lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
             clock,
             entropy,
+            metrics,
             drain: Drain::default(),
             request_prefix: u64::from_be_bytes(prefix),
             requests: AtomicU64::new(1),
@@ -157,28 +168,45 @@ impl Gateway {
         let background = CancellationToken::new();
         let mut ingress = Vec::new();
         for &address in &config.ingress.listen {
-            let listener = listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+            let listener =
+                listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
             ingress.push(listener.local_addr().unwrap_or(address));
             tasks.spawn(listener::accept(Arc::clone(&shared), listener));
         }
         let admin = match config.admin.listen {
             None => None,
             Some(address) => {
-                let listener = listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
-                let bound = listener.local_addr().unwrap_or(address);
-                let view = Arc::new(crate::view::View::new(Arc::clone(&shared), bound));
-                tasks.spawn(admin::serve(listener, view, background.clone()));
+                let listener = Admin::bind(address)
+                    .await
+                    .map_err(|source| StartError::Listen { address, source })?;
+                let bound = listener.address();
+                let view = Arc::new(View::new(Arc::clone(&shared)));
+                tasks.spawn(listener.serve(view, background.clone()));
                 Some(bound)
             }
         };
+        view::read_states(&shared);
+        shared.state().issuers.start();
+        tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
         if config.runtime.watch {
-            tasks.spawn(reload::watch(Arc::clone(&shared), config_path.clone(), background.clone())?);
+            tasks.spawn(reload::watch(
+                Arc::clone(&shared),
+                config_path.clone(),
+                background.clone(),
+            )?);
         }
-        let gateway = Self { shared, config_path, ingress, admin, tasks, background };
+        let gateway = Self {
+            shared,
+            config_path,
+            ingress,
+            admin,
+            tasks,
+            background,
+        };
         gateway.record("started", concat!("masugata ", env!("CARGO_PKG_VERSION")));
-        for warning in gateway.shared.state().warnings() {
+        for warning in &gateway.shared.state().warnings {
             tracing::warn!("{warning}");
-            gateway.record("warning", warning);
+            gateway.record("warning", warning.clone());
         }
         Ok(gateway)
     }
@@ -215,18 +243,33 @@ impl Gateway {
     pub async fn shutdown(mut self) {
         let grace = self.shared.state().config.ingress.bounds.drain;
         self.shared.drain.begin();
-        if tokio::time::timeout(grace, self.shared.drain.finished()).await.is_err() {
-            tracing::warn!(seconds = grace.as_secs(), "connections were still open when the time to drain was over");
+        if tokio::time::timeout(grace, self.shared.drain.finished())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                seconds = grace.as_secs(),
+                "connections were still open when the time to drain was over"
+            );
             self.shared.drain.cut();
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.shared.drain.finished()).await;
+            let _ = tokio::time::timeout(
+                std::time::Duration::from_secs(1),
+                self.shared.drain.finished(),
+            )
+            .await;
         }
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
-        let written = tokio::task::spawn_blocking(move || auditor.close(RECORD_PATIENCE)).await.unwrap_or(false);
+        let written = tokio::task::spawn_blocking(move || auditor.close(RECORD_PATIENCE))
+            .await
+            .unwrap_or(false);
         if !written {
-            tracing::error!(records = self.shared.auditor.depth(), "stopped with records that could not be written");
+            tracing::error!(
+                records = self.shared.auditor.depth(),
+                "stopped with records that could not be written"
+            );
         }
     }
 
@@ -238,10 +281,28 @@ impl Gateway {
 /// How long stopping waits for a disk that does not take the last records.
 const RECORD_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Frees what attackers and passers-by have left in tables that do not shrink by themselves.
+async fn tidy(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut timer = tokio::time::interval(quota::PURGE_INTERVAL);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        shared.state().limits.purge();
+        shared.lockout.purge(shared.clock.monotonic());
+    }
+}
+
 /// Parsing and policy validation take milliseconds: never on a thread that serves requests.
-pub(crate) async fn load_off_thread(path: &Path) -> Result<Config, LoadError> {
+pub(crate) async fn load_off_thread(
+    path: &Path,
+    previous: Option<Arc<State>>,
+) -> Result<Loaded, LoadError> {
     let path = path.to_owned();
-    match tokio::task::spawn_blocking(move || load::load(&path)).await {
+    let load = move || Config::load_with(&path, previous.as_ref().map(|state| &*state.inventory));
+    match tokio::task::spawn_blocking(load).await {
         Ok(loaded) => loaded,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,9 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Bounds;
 use crate::connection::{Connection, Protocol};
-use crate::framing::h1::{Guarded, Handle};
+use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
-use crate::limits::admission::Handshake;
+use crate::limits::admission::HandshakeSlot;
+use crate::metrics::{HandshakeFailure, RefusedConnection};
 use crate::pipeline;
 use crate::proxy_protocol;
 use crate::tls::{self, Stream};
@@ -52,7 +55,11 @@ impl Drain {
 
 /// A listening socket with a backlog that survives a burst of sign-ins.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(SocketProtocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` must not silently take over what `0.0.0.0` was configured for.
@@ -83,10 +90,13 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    let Some(handshake) = shared.admission.handshake(remote.ip()) else {
-        shared.metrics.connection_refused();
-        tracing::debug!(%remote, "too many connections from this address");
-        return;
+    let handshake = match shared.admission.handshake(remote.ip()) {
+        Ok(handshake) => handshake,
+        Err(refusal) => {
+            shared.metrics.connection_refused(refusal.into());
+            tracing::debug!(%remote, ?refusal, "connection refused");
+            return;
+        }
     };
     let drain = shared.drain.clone();
     let shared = Arc::clone(shared);
@@ -94,19 +104,29 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     drain.connections.spawn(connection);
 }
 
-async fn serve(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr, handshake: Handshake) {
+async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    handshake: HandshakeSlot,
+) {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
     let cut = shared.drain.cut.clone();
     let established = async {
-        stream.set_nodelay(true)?;
-        let local = stream.local_addr()?;
+        stream.set_nodelay(true).map_err(Refused::Handshake)?;
+        let local = stream.local_addr().map_err(Refused::Handshake)?;
         let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
-            proxy_protocol::read(stream).await.map(|(stream, source)| (stream, source.unwrap_or(remote)))?
+            match proxy_protocol::read(stream).await {
+                Ok((stream, source)) => (stream, source.unwrap_or(remote)),
+                Err(error) => return Err(Refused::ProxyProtocol(error)),
+            }
         } else {
             (stream, remote)
         };
-        tls::accept(&shared, &state, stream, remote, local).await
+        tls::accept(&shared, &state, stream, remote, local)
+            .await
+            .map_err(Refused::Handshake)
     };
     let established = tokio::select! {
         established = tokio::time::timeout(bounds.handshake_timeout, established) => established,
@@ -116,20 +136,33 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr, hands
     drop(state);
     let (stream, connection) = match established {
         Ok(Ok(established)) => established,
-        Ok(Err(error)) => {
-            shared.metrics.handshake_failed(&error);
+        Ok(Err(Refused::Handshake(error))) => {
+            shared.metrics.handshake_failed(tls::cause(&error));
             tracing::debug!(%remote, %error, "no TLS connection");
             return;
         }
+        Ok(Err(Refused::ProxyProtocol(error))) => {
+            shared
+                .metrics
+                .connection_refused(RefusedConnection::ProxyProtocol);
+            tracing::debug!(%remote, %error, "no PROXY protocol header");
+            return;
+        }
         Err(_elapsed) => {
-            shared.metrics.handshake_timed_out();
+            shared.metrics.handshake_failed(HandshakeFailure::TimedOut);
             tracing::debug!(%remote, "TLS handshake took too long");
             return;
         }
     };
-    shared.metrics.handshake_completed(connection.tls.resumed);
+    let handshakes = &shared.metrics;
+    if connection.tls.resumed {
+        &handshakes.handshakes_resumed
+    } else {
+        &handshakes.handshakes_full
+    }
+    .increment();
     let _slot = handshake.established();
-    let _open = shared.metrics.connection_opened();
+    let _open = shared.metrics.connections.enter();
     let connection = Arc::new(connection);
     tokio::select! {
         () = speak(&shared, stream, &connection, &bounds) => {}
@@ -137,7 +170,18 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr, hands
     }
 }
 
-async fn speak(shared: &Arc<Shared>, stream: Stream, connection: &Arc<Connection>, bounds: &Bounds) {
+/// Why a connection ended before it was one.
+enum Refused {
+    ProxyProtocol(io::Error),
+    Handshake(io::Error),
+}
+
+async fn speak(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    connection: &Arc<Connection>,
+    bounds: &Bounds,
+) {
     let result = match connection.tls.protocol {
         Protocol::Http1 => http1(shared, stream, connection, bounds).await,
         Protocol::Http2 => http2(shared, stream, connection, bounds).await,
@@ -153,18 +197,31 @@ async fn http1(
     connection: &Arc<Connection>,
     bounds: &Bounds,
 ) -> Result<(), hyper::Error> {
-    let (guarded, guard) = Guarded::new(stream, bounds.header_bytes, bounds.header_count);
+    let (guarded, guard) = Guarded::new(stream, framing::Limits::of(bounds));
     let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
         let (activity, guard) = (Arc::clone(&activity), guard.clone());
-        service_fn(move |request| {
-            let violation = guard.take_violation();
+        service_fn(move |request: Request<Incoming>| {
+            let (head, body) = request.into_parts();
+            let violation = guard.refusal(&head);
+            let switching = guard.switching(&head);
             let busy = activity.begin();
-            let answer = pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, violation);
+            let request = Request::from_parts(head, body);
+            let answer = pipeline::serve(
+                Arc::clone(&shared),
+                Arc::clone(&connection),
+                request,
+                violation,
+            );
             async move {
                 let response = answer.await;
                 drop(busy);
+                if let Some(switching) = switching
+                    && response.status() == StatusCode::SWITCHING_PROTOCOLS
+                {
+                    switching.release();
+                }
                 Ok::<_, Infallible>(response)
             }
         })
@@ -205,9 +262,10 @@ async fn http2(
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
         let activity = Arc::clone(&activity);
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
             let busy = activity.begin();
-            let answer = pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, None);
+            let answer =
+                pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, None);
             async move {
                 let response = answer.await;
                 drop(busy);
@@ -290,13 +348,28 @@ struct Watch {
 
 impl Watch {
     fn new(bounds: &Bounds, activity: Arc<Activity>, guard: Option<Handle>) -> Self {
-        let period = bounds.header_timeout.min(bounds.keep_alive).max(Duration::from_millis(100));
+        let period = bounds
+            .header_timeout
+            .min(bounds.keep_alive)
+            .max(Duration::from_millis(100));
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         interval.reset();
-        let keep_alive_ticks =
-            u32::try_from(bounds.keep_alive.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX);
-        Self { activity, guard, interval, keep_alive_ticks, idle_ticks: 0, last: (0, false) }
+        let keep_alive_ticks = u32::try_from(
+            bounds
+                .keep_alive
+                .as_millis()
+                .div_ceil(period.as_millis().max(1)),
+        )
+        .unwrap_or(u32::MAX);
+        Self {
+            activity,
+            guard,
+            interval,
+            keep_alive_ticks,
+            idle_ticks: 0,
+            last: (0, false),
+        }
     }
 
     async fn tick(&mut self) -> Tick {
@@ -306,7 +379,11 @@ impl Watch {
         let partial = !busy && self.guard.as_ref().is_some_and(Handle::head_is_partial);
         let (last_begun, last_partial) = std::mem::replace(&mut self.last, (begun, partial));
         let quiet = begun == last_begun && !busy;
-        self.idle_ticks = if quiet { self.idle_ticks.saturating_add(1) } else { 0 };
+        self.idle_ticks = if quiet {
+            self.idle_ticks.saturating_add(1)
+        } else {
+            0
+        };
         if quiet && partial && last_partial {
             Tick::Stuck
         } else if self.idle_ticks >= self.keep_alive_ticks {

@@ -53,18 +53,31 @@ fn invalid(what: &'static str) -> io::Error {
 /// One line: `PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n`.
 fn parse_v1(line: &[u8]) -> io::Result<Option<SocketAddr>> {
     let malformed = || invalid("a malformed version 1 line");
-    let text = std::str::from_utf8(line).ok().and_then(|text| text.strip_suffix("\r\n")).ok_or_else(malformed)?;
+    let text = std::str::from_utf8(line)
+        .ok()
+        .and_then(|text| text.strip_suffix("\r\n"))
+        .ok_or_else(malformed)?;
     let fields: Vec<&str> = text.split(' ').collect();
     match fields.as_slice() {
         ["PROXY", "UNKNOWN", ..] => Ok(None),
-        ["PROXY", family @ ("TCP4" | "TCP6"), source, target, source_port, target_port] => {
+        [
+            "PROXY",
+            family @ ("TCP4" | "TCP6"),
+            source,
+            target,
+            source_port,
+            target_port,
+        ] => {
             let source: IpAddr = source.parse().map_err(|_error| malformed())?;
             let target: IpAddr = target.parse().map_err(|_error| malformed())?;
             if source.is_ipv4() != (*family == "TCP4") || source.is_ipv4() != target.is_ipv4() {
                 return Err(malformed());
             }
             port(target_port).ok_or_else(malformed)?;
-            Ok(Some(SocketAddr::new(source, port(source_port).ok_or_else(malformed)?)))
+            Ok(Some(SocketAddr::new(
+                source,
+                port(source_port).ok_or_else(malformed)?,
+            )))
         }
         _ => Err(malformed()),
     }
@@ -72,7 +85,8 @@ fn parse_v1(line: &[u8]) -> io::Result<Option<SocketAddr>> {
 
 /// A decimal port without sign or leading zeros.
 fn port(text: &str) -> Option<u16> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     plain.then(|| text.parse().ok()).flatten()
 }
 
@@ -88,13 +102,19 @@ fn parse_v2(command: u8, family: u8, addresses: &[u8]) -> io::Result<Option<Sock
             let (source, rest) = addresses.split_first_chunk::<4>().ok_or_else(short)?;
             let (_target, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
             let (port, _) = rest.split_first_chunk::<2>().ok_or_else(short)?;
-            Ok(Some(SocketAddr::new(Ipv4Addr::from(*source).into(), u16::from_be_bytes(*port))))
+            Ok(Some(SocketAddr::new(
+                Ipv4Addr::from(*source).into(),
+                u16::from_be_bytes(*port),
+            )))
         }
         0x21 => {
             let (source, rest) = addresses.split_first_chunk::<16>().ok_or_else(short)?;
             let (_target, rest) = rest.split_first_chunk::<16>().ok_or_else(short)?;
             let (port, _) = rest.split_first_chunk::<2>().ok_or_else(short)?;
-            Ok(Some(SocketAddr::new(Ipv6Addr::from(*source).into(), u16::from_be_bytes(*port))))
+            Ok(Some(SocketAddr::new(
+                Ipv6Addr::from(*source).into(),
+                u16::from_be_bytes(*port),
+            )))
         }
         _ => Err(invalid("a version 2 address family other than TCP over IP")),
     }
@@ -108,7 +128,10 @@ mod tests {
     #[test]
     fn both_versions_name_the_client() {
         let client = Some("192.0.2.1:56324".parse().unwrap());
-        assert_eq!(parse_v1(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n").unwrap(), client);
+        assert_eq!(
+            parse_v1(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n").unwrap(),
+            client
+        );
         assert_eq!(parse_v1(b"PROXY UNKNOWN\r\n").unwrap(), None);
         let v4 = [192, 0, 2, 1, 192, 0, 2, 2, 0xdc, 0x04, 1, 187];
         assert_eq!(parse_v2(0x21, 0x11, &v4).unwrap(), client);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -30,15 +31,19 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded
     let outcome = build_next(shared, path).await;
     match &outcome {
         Ok(reloaded) => {
-            shared.metrics.reloaded(true, reloaded.generation);
+            shared.metrics.reloads.increment();
             tracing::info!(generation = reloaded.generation, policies = %reloaded.policy_version, "reloaded");
             shared.record("reloaded", path.display().to_string());
         }
         Err(error) => {
-            let state = shared.state();
-            shared.metrics.reloaded(false, state.generation);
+            shared.metrics.reloads_refused.increment();
             tracing::error!("not reloaded, the configuration in force stays:\n{error}");
-            let detail = error.problems.iter().map(summary).collect::<Vec<_>>().join("; ");
+            let detail = error
+                .problems
+                .iter()
+                .map(summary)
+                .collect::<Vec<_>>()
+                .join("; ");
             shared.record("reload-refused", detail);
         }
     }
@@ -46,14 +51,17 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded
 }
 
 fn summary(problem: &Problem) -> String {
-    let position = problem.position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+    let position = problem
+        .position
+        .map(|(line, column)| format!(":{line}:{column}"))
+        .unwrap_or_default();
     format!("{}{position}: {}", problem.file.display(), problem.message)
 }
 
 async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadError> {
-    let config = load_off_thread(path).await?;
     let previous = shared.state();
-    refuse_what_needs_a_restart(&previous.config, &config)?;
+    let loaded = load_off_thread(path, Some(Arc::clone(&previous))).await?;
+    refuse_what_needs_a_restart(&previous.config, &loaded.config)?;
     let environment = Environment {
         clock: Arc::clone(&shared.clock),
         entropy: Arc::clone(&shared.entropy),
@@ -63,15 +71,27 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
     let runtime = tokio::runtime::Handle::current();
     let built = tokio::task::spawn_blocking(move || {
         let _guard = runtime.enter();
-        State::build(Arc::new(config), Some(&previous), &environment)
+        State::build(loaded, Some(&previous), &environment)
     })
     .await;
     let state = match built {
         Ok(built) => built?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    let reloaded =
-        Reloaded { generation: state.generation, policy_version: state.policies.version().as_str().to_owned() };
+    let reloaded = Reloaded {
+        generation: state.generation,
+        policy_version: state.policies.version().as_str().to_owned(),
+    };
+    shared.admission.reconfigure(&state.config.ingress.bounds);
+    shared.lockout.reconfigure(&state.config.lockout);
+    shared.metrics.retain(
+        |app| state.config.apps.iter().any(|known| known.name == app),
+        |limit| state.config.limits.iter().any(|known| known.name == limit),
+    );
+    state.issuers.start();
+    for warning in &state.warnings {
+        tracing::warn!("{warning}");
+    }
     shared.replace_state(state);
     Ok(reloaded)
 }
@@ -93,11 +113,24 @@ fn refuse_what_needs_a_restart(old: &Config, new: &Config) -> Result<(), LoadErr
     fixed(old.admin.listen != new.admin.listen, "admin.listen");
     fixed(old.audit.file != new.audit.file, "audit.file");
     fixed(old.audit.queue != new.audit.queue, "audit.queue");
-    fixed(old.audit.on_overflow != new.audit.on_overflow, "audit.on_overflow");
-    fixed(old.audit.sync_interval != new.audit.sync_interval, "audit.sync_interval");
+    fixed(
+        old.audit.on_overflow != new.audit.on_overflow,
+        "audit.on_overflow",
+    );
+    fixed(
+        old.audit.sync_interval != new.audit.sync_interval,
+        "audit.sync_interval",
+    );
     fixed(old.audit.query != new.audit.query, "audit.query");
-    fixed(old.runtime.workers != new.runtime.workers, "runtime.workers");
-    if problems.is_empty() { Ok(()) } else { Err(LoadError { problems }) }
+    fixed(
+        old.runtime.workers != new.runtime.workers,
+        "runtime.workers",
+    );
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(LoadError { problems })
+    }
 }
 
 /// How long files must be quiet before they are read: editors and `git pull` write in several steps.
@@ -112,7 +145,9 @@ pub(crate) fn watch(
 ) -> Result<impl Future<Output = ()>, notify::Error> {
     let (sender, mut changes) = mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let interesting = event.map_or(true, |event| !matches!(event.kind, notify::EventKind::Access(_)));
+        let interesting = event.map_or(true, |event| {
+            !matches!(event.kind, notify::EventKind::Access(_))
+        });
         if interesting {
             let _ = sender.send(());
         }
@@ -126,7 +161,10 @@ pub(crate) fn watch(
                 () = stop.cancelled() => return,
                 change = changes.recv() => if change.is_none() { return },
             }
-            while tokio::time::timeout(QUIET, changes.recv()).await.is_ok_and(|change| change.is_some()) {}
+            while tokio::time::timeout(QUIET, changes.recv())
+                .await
+                .is_ok_and(|change| change.is_some())
+            {}
             let current = fingerprint(&shared.state().config);
             if current == seen {
                 continue;
@@ -149,8 +187,15 @@ fn follow(
     watched: &mut BTreeSet<PathBuf>,
     config: &Config,
 ) -> Result<(), notify::Error> {
-    for directory in config.files().iter().filter_map(|file| file.parent()) {
-        if watched.insert(directory.to_owned()) {
+    for file in config.files() {
+        let directory = if file.is_dir() {
+            Some(file.as_path())
+        } else {
+            file.parent()
+        };
+        if let Some(directory) = directory
+            && watched.insert(directory.to_owned())
+        {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
         }
     }
@@ -159,18 +204,28 @@ fn follow(
 
 /// Content of every file, hashed: touching a file, or a change to its neighbour, is not a reason to reload.
 fn fingerprint(config: &Config) -> [u8; 32] {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut context = Context::new(&SHA256);
     for file in config.files() {
-        context.update(file.as_os_str().as_encoded_bytes());
-        match std::fs::read(&file) {
-            Ok(content) => {
-                context.update(&content.len().to_be_bytes());
-                context.update(&content);
-            }
-            Err(_unreadable) => context.update(b"unreadable"),
-        }
+        add(&mut context, &file);
     }
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(context.finish().as_ref());
     fingerprint
+}
+
+/// A file, or the policy files of a directory.
+fn add(context: &mut Context, path: &Path) {
+    if path.is_dir() {
+        return crate::state::policy_files(path)
+            .iter()
+            .for_each(|file| add(context, file));
+    }
+    context.update(path.as_os_str().as_encoded_bytes());
+    match std::fs::read(path) {
+        Ok(content) => {
+            context.update(&content.len().to_be_bytes());
+            context.update(&content);
+        }
+        Err(_unreadable) => context.update(b"unreadable"),
+    }
 }

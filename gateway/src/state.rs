@@ -2,6 +2,7 @@
 //! issuers, TLS, limits. A reload builds the next one whole, or leaves this one in force.
 
 mod build;
+mod forwarded;
 mod networks;
 mod zone;
 
@@ -10,22 +11,27 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::Bytes;
+use http::Response;
 use masugata_certs::{Revocations, ServerCertificates};
-use masugata_policy::{App as PolicyApp, Authentication, PolicySet, Principal, PrincipalKind};
+use masugata_policy::{
+    App as PolicyApp, Authentication, PolicySet, Principal, PrincipalKind, Timestamp,
+};
 
 use crate::assertion::AssertionSigner;
 use crate::capability::{Clock, Entropy};
 use crate::config::{self, Config};
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
-use crate::forward::AppForward;
+use crate::forward::{AppForward, Instance};
 use crate::inventory::Inventory;
 use crate::issuer::Issuers;
-use crate::limits::quota::Limits;
+use crate::issuer::metadata::{self, ProtectedResource};
+use crate::limits::quota::{AppLimits, Limits};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::routes::{HostModes, RouteTable};
 use crate::tls::TlsConfigs;
 
+pub(crate) use build::{policy_files, profile};
 pub(crate) use networks::Networks;
 pub(crate) use zone::Zone;
 
@@ -58,7 +64,11 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) signer: AssertionSigner,
     /// Our name in `Via`; the same for the life of the process, so that loops through us are seen.
-    pub(crate) via_pseudonym: Arc<str>,
+    pub(crate) instance: Arc<Instance>,
+    /// When it came into force.
+    pub(crate) loaded_at: Timestamp,
+    /// What an administrator should hear about although it does not stop the start.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One app, ready to be asked for.
@@ -66,8 +76,16 @@ pub(crate) struct AppState {
     pub(crate) name: Arc<str>,
     pub(crate) config: Arc<config::App>,
     pub(crate) policy: Arc<PolicyApp>,
-    pub(crate) forward: Arc<AppForward>,
+    pub(crate) backend: Backend,
+    pub(crate) limits: AppLimits,
     pub(crate) metrics: Arc<AppMetrics>,
+}
+
+/// What answers for an app.
+pub(crate) enum Backend {
+    Proxy(Arc<AppForward>),
+    /// A redirect or a fixed text: made once, given every time.
+    Answer(Response<Bytes>),
 }
 
 /// A service account, verified when its certificate is.
@@ -89,63 +107,89 @@ impl State {
         if trusted.is_empty() || !trusted.iter().any(|range| range.contains(&peer)) {
             return (peer, false);
         }
-        let told = crate::forward::headers::forwarded_client(&exchange.head.headers, trusted);
-        (told.unwrap_or(peer), true)
+        (
+            forwarded::client(&exchange.head.headers, trusted).unwrap_or(peer),
+            true,
+        )
     }
 
     pub(crate) fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.config.ingress.proxy_protocol_from.iter().any(|range| range.contains(&peer))
+        self.config
+            .ingress
+            .proxy_protocol_from
+            .iter()
+            .any(|range| range.contains(&peer))
     }
 
     /// Whether the source of a credential that was verified earlier is still believed: its issuer still configured, its
     /// service account still there and on that device.
-    pub(crate) fn still_vouched_for(&self, principal: &Principal, device: &str) -> Result<(), Denial> {
+    pub(crate) fn still_vouched_for(
+        &self,
+        principal: &Principal,
+        device: &str,
+    ) -> Result<(), Denial> {
         let vouched = match principal.kind() {
-            PrincipalKind::User => self.config.issuers.iter().any(|issuer| issuer.name == principal.issuer()),
-            PrincipalKind::Service => {
-                self.services.get(device).is_some_and(|account| account.principal.id() == principal.id())
-            }
+            PrincipalKind::User => self
+                .config
+                .issuers
+                .iter()
+                .any(|issuer| issuer.name == principal.issuer()),
+            PrincipalKind::Service => self
+                .services
+                .get(device)
+                .is_some_and(|account| account.principal.id() == principal.id()),
         };
-        if vouched { Ok(()) } else { Err(DenialReason::CredentialInvalid.into()) }
-    }
-
-    /// What an administrator should hear about although it does not stop the start.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for app in &self.apps {
-            if let config::Backend::Proxy(upstream) = &app.config.backend
-                && upstream.tls.insecure
-            {
-                warnings.push(format!("app `{}`: the upstream's certificate is not checked (insecure = true)", app.name));
-            }
+        if vouched {
+            Ok(())
+        } else {
+            Err(DenialReason::CredentialInvalid.into())
         }
-        warnings.extend(self.inventory.warnings().iter().map(ToString::to_string));
-        warnings.extend(self.certificates.summaries().iter().flat_map(|summary| summary.warnings.iter().cloned()));
-        warnings
     }
 }
 
 impl AppState {
     /// RFC 9728 §3.1: the well-known name goes between host and path.
     pub(crate) fn metadata_url(&self, state: &State, host: &str) -> String {
-        let path = if self.config.path_prefix == "/" { "" } else { self.config.path_prefix.as_str() };
-        format!("https://{}/.well-known/oauth-protected-resource{path}", state.origin(host))
+        format!(
+            "{}{}",
+            state.origin(host),
+            metadata::path(&self.config.path_prefix)
+        )
     }
 
     /// RFC 9728 metadata of this app at `host`.
     pub(crate) fn metadata(&self, state: &State, host: &str) -> Bytes {
-        let resource = format!("https://{}{}", state.origin(host), self.config.path_prefix);
-        crate::issuer::metadata::protected_resource(&resource, &self.config, &state.config.issuers)
+        let accepted = &self.config.requirements.issuers;
+        let issuers: Vec<&str> = state
+            .config
+            .issuers
+            .iter()
+            .filter(|issuer| accepted.is_empty() || accepted.contains(&issuer.name))
+            .map(|issuer| issuer.issuer.as_str())
+            .collect();
+        metadata::protected_resource_metadata(ProtectedResource {
+            origin: &state.origin(host),
+            path_prefix: &self.config.path_prefix,
+            name: &self.config.name,
+            authorization_servers: &issuers,
+            certificate_bound: self.config.requirements.certificate_bound,
+        })
     }
 }
 
 impl State {
-    /// Host and port as clients write them; the port is left out when it is the default.
+    /// Scheme, host and port as clients write them; the port is left out when it is the default.
     fn origin(&self, host: &str) -> String {
-        match self.config.ingress.listen.first().map(std::net::SocketAddr::port) {
-            Some(port) if port != 443 && port != 0 => format!("{host}:{port}"),
-            Some(_) | None => host.to_owned(),
+        match self
+            .config
+            .ingress
+            .listen
+            .first()
+            .map(std::net::SocketAddr::port)
+        {
+            Some(port) if port != 443 && port != 0 => format!("https://{host}:{port}"),
+            Some(_) | None => format!("https://{host}"),
         }
     }
 }

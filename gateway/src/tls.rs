@@ -4,10 +4,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use masugata_certs::{ClientAuth, DeviceAuthorities, ServerCertificates, ServerOptions};
+use masugata_certs::{CertError, ClientAuth, DeviceAuthorities, Peer, ServerOptions};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -15,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use crate::config::ClientCertificateMode;
 use crate::connection::{Connection, Protocol, TlsFacts};
 use crate::gateway::Shared;
+use crate::metrics::HandshakeFailure;
 use crate::state::State;
 
 /// A connection after its handshake.
@@ -30,13 +33,17 @@ pub(crate) struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    pub(crate) fn build(
-        options: &dyn Fn(ClientAuth) -> ServerOptions,
+    pub(crate) fn build<'a>(
+        options: impl Fn(ClientAuth) -> ServerOptions<'a>,
         authorities: &Arc<DeviceAuthorities>,
-    ) -> Result<Self, masugata_certs::CertError> {
+    ) -> Result<Self, CertError> {
         Ok(Self {
-            required: masugata_certs::server_config(options(ClientAuth::Required(Arc::clone(authorities))))?,
-            optional: masugata_certs::server_config(options(ClientAuth::Optional(Arc::clone(authorities))))?,
+            required: masugata_certs::server_config(options(ClientAuth::Required(Arc::clone(
+                authorities,
+            ))))?,
+            optional: masugata_certs::server_config(options(ClientAuth::Optional(Arc::clone(
+                authorities,
+            ))))?,
             off: masugata_certs::server_config(options(ClientAuth::Off))?,
         })
     }
@@ -53,32 +60,65 @@ impl TlsConfigs {
 /// Application protocols, in order of preference.
 pub(crate) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HandshakeError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("the client certificate names no single device: {0}")]
-    Identity(#[from] masugata_certs::IdentityError),
-}
-
+/// Both sides proved; what comes next is HTTP.
+///
+/// # Errors
+/// Whatever the handshake or the client said; nothing can be asked on such a connection.
 pub(crate) async fn accept(
     shared: &Shared,
     state: &State,
     stream: TcpStream,
     remote: SocketAddr,
     local: SocketAddr,
-) -> Result<(Stream, Connection), HandshakeError> {
+) -> io::Result<(Stream, Connection)> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let server_name: Option<Box<str>> =
-        start.client_hello().server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
+    let hello = start.client_hello();
+    let server_name: Option<Box<str>> = hello
+        .server_name()
+        .map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
     let mode = state.host_modes.mode(server_name.as_deref());
     let stream = start.into_stream(state.tls.of(mode)).await?;
     let (_, session) = stream.get_ref();
-    let peer = masugata_certs::peer_of(session)?;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(
+        u64::try_from(shared.clock.now().as_seconds()).unwrap_or(0),
+    ));
+    // A certificate that verified and still names no single device: the client is told so, by a refusal.
+    let (peer, identity_problem) = match masugata_certs::peer_of(session, now) {
+        Ok(peer) => (peer, None),
+        Err(error) => (Peer::Anonymous, Some(error.to_string().into())),
+    };
     let tls = facts(session, server_name, mode);
-    let connection = Connection { id: shared.next_connection_id(), remote, local, peer, tls };
-    Ok((stream, connection))
+    let id = shared.next_connection_id();
+    Ok((
+        stream,
+        Connection {
+            id,
+            remote,
+            local,
+            peer,
+            identity_problem,
+            tls,
+        },
+    ))
+}
+
+/// Why a handshake failed, as metrics tell it.
+pub(crate) fn cause(error: &io::Error) -> HandshakeFailure {
+    use rustls::{AlertDescription, Error};
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>());
+    match tls {
+        Some(Error::NoCertificatesPresented) => HandshakeFailure::CertificateMissing,
+        Some(Error::InvalidCertificate(_)) => HandshakeFailure::CertificateRefused,
+        Some(Error::PeerIncompatible(_)) => HandshakeFailure::NothingInCommon,
+        Some(Error::AlertReceived(
+            AlertDescription::CloseNotify | AlertDescription::UserCanceled,
+        )) => HandshakeFailure::ClientGone,
+        Some(Error::AlertReceived(_)) => HandshakeFailure::RefusedByClient,
+        Some(_) => HandshakeFailure::Malformed,
+        None => HandshakeFailure::ClientGone,
+    }
 }
 
 fn facts(
@@ -86,24 +126,21 @@ fn facts(
     server_name: Option<Box<str>>,
     client_certificate: ClientCertificateMode,
 ) -> TlsFacts {
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(_) | None => "unknown",
-    };
+    let suite = session.negotiated_cipher_suite();
+    let group = session.negotiated_key_exchange_group();
     TlsFacts {
         server_name,
         client_certificate,
-        version,
-        suite: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or(""),
-        group: session.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or(""),
+        version: session
+            .protocol_version()
+            .map_or("", masugata_certs::version_name),
+        suite: suite.map_or("", |suite| masugata_certs::suite_name(suite.suite())),
+        group: group.map_or("", |group| masugata_certs::group_name(group.name())),
         resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-        protocol: if session.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 },
+        protocol: if session.alpn_protocol() == Some(b"h2") {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        },
     }
-}
-
-/// What `State::build` needs to make the configurations.
-pub(crate) struct Material {
-    pub(crate) certificates: Arc<ServerCertificates>,
-    pub(crate) authorities: Arc<DeviceAuthorities>,
 }

@@ -1,18 +1,128 @@
-//! What the administrators' listener may see of the running gateway.
+//! What the administrators' listener and the metrics may see of the running gateway.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::admin::AdminView;
+use serde_json::Value;
+
+use crate::admin::{AdminView, Check};
 use crate::gateway::Shared;
+use crate::limits::lockout::LockoutEntry;
+use crate::metrics::{AuditReading, CertificateReading, Readings, UpstreamReading};
+use crate::state::Backend;
 
+/// See the module's first line.
 pub(crate) struct View {
     shared: Arc<Shared>,
-    address: SocketAddr,
 }
 
 impl View {
-    pub(crate) fn new(shared: Arc<Shared>, address: SocketAddr) -> Self {
-        Self { shared, address }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl AdminView for View {
+    fn readiness(&self) -> Vec<Check> {
+        let shared = &self.shared;
+        let mut checks = vec![Check::passed("configuration")];
+        checks.push(if shared.auditor.healthy() {
+            Check::passed("audit")
+        } else {
+            Check::failed(
+                "audit",
+                "the record cannot be written: disk full, or slower than the requests",
+            )
+        });
+        checks.push(if shared.drain.has_begun() {
+            Check::failed("serving", "stopping: no new connections are accepted")
+        } else {
+            Check::passed("serving")
+        });
+        let state = shared.state();
+        for issuer in state.issuers.status(shared.clock.now()) {
+            if !issuer.available {
+                // A single provider that is away must not take the gateway out of service for the others.
+                let problem = issuer
+                    .error
+                    .as_deref()
+                    .unwrap_or("its keys have not been fetched yet");
+                tracing::warn!(issuer = %issuer.name, problem, "tokens of this issuer cannot be verified");
+            }
+        }
+        checks
+    }
+
+    fn configuration(&self) -> Value {
+        crate::config::redacted(&self.shared.state().config)
+    }
+
+    fn metrics(&self) -> String {
+        // Writing to a string cannot fail; an empty scrape would be noticed.
+        self.shared.metrics.encode().unwrap_or_default()
+    }
+
+    fn lockouts(&self) -> Vec<LockoutEntry> {
+        self.shared.lockout.list(self.shared.clock.monotonic())
+    }
+
+    fn lift_lockout(&self, key: &str) -> bool {
+        let lifted = self.shared.lockout.lift(key);
+        if let Some(source) = &lifted {
+            self.shared.record("lockout-lifted", source.clone());
+        }
+        lifted.is_some()
+    }
+}
+
+/// Lets the metrics read what is a state and not a count.
+pub(crate) fn read_states(shared: &Arc<Shared>) {
+    // Weak: the metrics belong to what they read.
+    let weak = Arc::downgrade(shared);
+    shared.metrics.read_states_from(move || {
+        weak.upgrade()
+            .map(|shared| readings(&shared))
+            .unwrap_or_default()
+    });
+}
+
+fn readings(shared: &Shared) -> Readings {
+    let state = shared.state();
+    let counters = shared.auditor.counters();
+    let mut upstreams = Vec::new();
+    for app in &state.apps {
+        if let Backend::Proxy(forward) = &app.backend {
+            upstreams.extend(
+                forward
+                    .group()
+                    .servers()
+                    .iter()
+                    .map(|server| UpstreamReading {
+                        app: app.name.to_string(),
+                        server: server.authority().to_string(),
+                        healthy: server.is_healthy() && !server.is_ejected(),
+                    }),
+            );
+        }
+    }
+    Readings {
+        audit: AuditReading {
+            queued: shared.auditor.depth() as u64,
+            written: counters.written.load(Ordering::Relaxed),
+            lost: counters.lost.load(Ordering::Relaxed),
+            healthy: shared.auditor.healthy(),
+        },
+        generation: state.generation,
+        loaded_at: Some(state.loaded_at),
+        certificates: state
+            .certificates
+            .summaries()
+            .iter()
+            .map(|summary| CertificateReading {
+                name: summary.names.first().unwrap_or(&summary.subject).clone(),
+                not_after_seconds: summary.not_after_seconds,
+            })
+            .collect(),
+        upstreams,
     }
 }

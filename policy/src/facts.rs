@@ -170,12 +170,21 @@ fn all_of<'a>(expressions: impl Iterator<Item = &'a std::sync::Arc<pst::Expr>>) 
 
 /// `["device", "kind"]` for `context.device.kind`, `[]` for `context` itself, `None` for anything else.
 pub(crate) fn context_path(expression: &pst::Expr) -> Option<Vec<&str>> {
+    let (root, path) = path_of(expression)?;
+    (*root == pst::Var::Context).then_some(path)
+}
+
+/// The variable that a chain of attributes begins at, and the chain.
+pub(crate) fn path_of(expression: &pst::Expr) -> Option<(&pst::Var, Vec<&str>)> {
     if let pst::Expr::GetAttr { expr, attr } = expression {
-        let mut path = context_path(expr)?;
+        let (root, mut path) = path_of(expr)?;
         path.push(attr.as_str());
-        return Some(path);
+        return Some((root, path));
     }
-    matches!(expression, pst::Expr::Var(pst::Var::Context)).then(Vec::new)
+    if let pst::Expr::Var(root) = expression {
+        return Some((root, Vec::new()));
+    }
+    None
 }
 
 /// The leaves at, below or above `path`. A path that leads to none of them mentions everything.

@@ -4,7 +4,7 @@
 use cedar_policy::pst::{self, BinaryOp, Expr, Literal};
 
 use crate::error::{Problem, Text, nearest};
-use crate::facts::context_path;
+use crate::facts::{context_path, leaves, path_of};
 use crate::schema::vocabulary;
 
 /// Where a policy begins.
@@ -15,6 +15,12 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Where `word` first stands in this policy; where the policy begins, if it is not found.
+    fn of_word(&self, word: &str) -> usize {
+        let rest = self.text.text.get(self.policy..).unwrap_or_default();
+        self.policy + rest.find(word).unwrap_or(0)
+    }
+
     /// Where `word` stands in quotes in this policy; where the policy begins, if it is not found.
     fn of_literal(&self, word: &str) -> usize {
         let rest = self.text.text.get(self.policy..).unwrap_or_default();
@@ -141,6 +147,47 @@ pub(crate) fn mentions(
     found
 }
 
+/// Attributes that exist nowhere. The type checker knows that `has` of such an attribute is false and then does not look at
+/// what the `has` guards: `unless { context.device.posture has disk_encripted && … }` would load, and forbid everybody.
+pub(crate) fn unknown_facts(tree: &pst::Template, place: Place<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for_each_path(tree, &mut |root, path| {
+        let whole = path.join(".");
+        let known: Vec<String> = match root {
+            pst::Var::Context => leaves().map(|(leaf, _)| leaf).collect(),
+            pst::Var::Principal => ["id", "issuer", "name"].map(str::to_owned).into(),
+            pst::Var::Resource => ["name", "level"].map(str::to_owned).into(),
+            pst::Var::Action => return,
+        };
+        let parts = ["major", "minor", "patch"];
+        let version = parts.map(|part| format!("device.posture.os_version.{part}"));
+        let above = format!("{whole}.");
+        let exists = |leaf: &String| *leaf == whole || leaf.starts_with(&above);
+        if path.is_empty() || known.iter().chain(&version).any(exists) {
+            return;
+        }
+        let root = root_word(root);
+        let candidates = known.iter().chain(&version).map(String::as_str);
+        let help = match nearest(&whole, candidates) {
+            Some(meant) => format!("did you mean `{root}.{meant}`?"),
+            None => "docs/policies.md lists what there is".to_owned(),
+        };
+        let offset = place.of_word(path.last().copied().unwrap_or_default());
+        let message = format!("there is no `{root}.{whole}`");
+        problems.push(place.text.problem(Some(offset), message, Some(help)));
+    });
+    problems
+}
+
+fn root_word(root: &pst::Var) -> &'static str {
+    match root {
+        pst::Var::Principal => "principal",
+        pst::Var::Action => "action",
+        pst::Var::Resource => "resource",
+        pst::Var::Context => "context",
+    }
+}
+
 /// Comparisons of request facts with strings that these facts never are.
 pub(crate) fn dead_comparisons(tree: &pst::Template, place: Place<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -205,22 +252,46 @@ fn is_membership(operator: BinaryOp) -> bool {
 /// Calls `found` for every string literal that is compared with a path under `context`, on whichever side it stands, also
 /// as a member of a set.
 fn for_each_comparison(tree: &pst::Template, found: &mut dyn FnMut(&[&str], BinaryOp, &str)) {
+    for_each_expression(tree, &mut |expression| {
+        let Expr::BinaryOp { op, left, right } = expression else {
+            return;
+        };
+        for (side, other) in [(left, right), (right, left)] {
+            let path = context_path(side).unwrap_or_default();
+            for word in strings_in(other) {
+                found(&path, *op, word);
+            }
+        }
+    });
+}
+
+/// Calls `found` for every path of attributes that is read or asked for with `has`, with the variable it begins at. Parts
+/// of a path are paths as well.
+fn for_each_path(tree: &pst::Template, found: &mut dyn FnMut(&pst::Var, &[&str])) {
+    for_each_expression(tree, &mut |expression| {
+        if let Some((root, path)) = path_of(expression) {
+            found(root, &path);
+        }
+        if let Expr::HasAttr { expr, attrs } = expression
+            && let Some((root, mut path)) = path_of(expr)
+        {
+            path.extend(attrs.iter().map(|attr| attr.as_str()));
+            found(root, &path);
+        }
+    });
+}
+
+fn for_each_expression<'a>(tree: &'a pst::Template, found: &mut dyn FnMut(&'a Expr)) {
     for clause in tree.clauses() {
         let (pst::Clause::When(condition) | pst::Clause::Unless(condition)) = clause;
         visit(condition, found);
     }
 }
 
-fn visit(expression: &Expr, found: &mut dyn FnMut(&[&str], BinaryOp, &str)) {
+fn visit<'a>(expression: &'a Expr, found: &mut dyn FnMut(&'a Expr)) {
+    found(expression);
     match expression {
-        Expr::BinaryOp { op, left, right } => {
-            for (side, other) in [(left, right), (right, left)] {
-                if let Some(path) = context_path(side) {
-                    for word in strings_in(other) {
-                        found(&path, *op, word);
-                    }
-                }
-            }
+        Expr::BinaryOp { left, right, .. } => {
             visit(left, found);
             visit(right, found);
         }

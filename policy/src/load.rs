@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{Effect, PolicyId, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    Effect, PolicyId, ValidationError, ValidationMode, ValidationWarning, Validator, pst,
+};
 use miette::Diagnostic;
 
 use crate::deny::{Challenge, Guidance};
 use crate::error::{LoadError, Problem, Text, nearest};
 use crate::facts::{Facts, mentioned_by};
-use crate::lint::{self, Mention};
+use crate::lint;
 use crate::schema::schema;
 use crate::set::{Compiled, PolicySource};
 use crate::slice::Scope;
@@ -49,6 +51,8 @@ struct Candidate<'a> {
     file: Arc<str>,
     offset: usize,
     policy: cedar_policy::Policy,
+    /// `None` if the engine cannot show it, which no policy is known to cause.
+    tree: Option<pst::Policy>,
     annotations: Annotations,
 }
 
@@ -146,6 +150,7 @@ fn parse<'a>(
             file: Arc::clone(&file),
             offset: policy.as_ref().loc().map_or(0, |place| place.span.offset()),
             annotations: annotations(text, policy, problems),
+            tree: policy.to_pst().ok(),
             policy: policy.clone(),
         })
         .collect();
@@ -217,7 +222,7 @@ fn wrong_with_id(id: &str) -> Option<(String, String)> {
     }
     let strange = |letter: &char| !letter.is_alphanumeric() && !"-_./:".contains(*letter);
     id.chars().find(strange).map(|letter| {
-        let message = format!("the `@id` holds `{}`", letter.escape_debug());
+        let message = format!("the `@id` contains `{}`", letter.escape_debug());
         let help = format!("use letters, digits, `-`, `_`, `.`, `/` and `:`; {help}");
         (message, help)
     })
@@ -289,47 +294,131 @@ fn validate(
             return;
         }
     };
-    let source = |id: &PolicyId| {
-        let number = AsRef::<str>::as_ref(id).parse::<usize>().ok();
-        number.and_then(|number| candidates.get(number))
-    };
+    let mut validated = Validated::new(candidates, problems, warnings);
     let result = Validator::new(schema().clone()).validate(&set, ValidationMode::Strict);
     for error in result.validation_errors() {
-        if let Some(candidate) = source(error.policy_id()) {
-            let mut problem = candidate.explained(error);
-            problem.help = better_help(&problem).or(problem.help);
-            problems.push(problem);
-        }
+        validated.error(error);
     }
     for warning in result.validation_warnings() {
-        let Some(candidate) = source(warning.policy_id()) else {
-            continue;
+        validated.warning(warning);
+    }
+}
+
+/// Sorts what the validator says into problems and warnings, and leaves out what only follows from something said.
+struct Validated<'a, 'b> {
+    candidates: &'b [Candidate<'a>],
+    /// For each candidate: facts that do not exist were found, and anything was.
+    unknown_facts: Vec<bool>,
+    broken: Vec<bool>,
+    problems: &'b mut Vec<Problem>,
+    warnings: &'b mut Vec<Problem>,
+}
+
+impl<'a, 'b> Validated<'a, 'b> {
+    fn new(
+        candidates: &'b [Candidate<'a>],
+        problems: &'b mut Vec<Problem>,
+        warnings: &'b mut Vec<Problem>,
+    ) -> Self {
+        let unknown_facts: Vec<bool> = candidates
+            .iter()
+            .map(|candidate| {
+                let tree = candidate.tree.as_ref();
+                let found = tree.map(|tree| lint::unknown_facts(tree.body(), candidate.place()));
+                let found = found.unwrap_or_default();
+                let any = !found.is_empty();
+                problems.extend(found);
+                any
+            })
+            .collect();
+        Self {
+            candidates,
+            broken: unknown_facts.clone(),
+            unknown_facts,
+            problems,
+            warnings,
+        }
+    }
+
+    fn of(&self, id: &PolicyId) -> Option<(usize, &'b Candidate<'a>)> {
+        let number = AsRef::<str>::as_ref(id).parse::<usize>().ok()?;
+        Some((number, self.candidates.get(number)?))
+    }
+
+    fn breaks(&mut self, number: usize) -> bool {
+        let mark = self.broken.get_mut(number);
+        mark.is_none_or(|mark| std::mem::replace(mark, true))
+    }
+
+    fn error(&mut self, error: &ValidationError) {
+        let Some((number, candidate)) = self.of(error.policy_id()) else {
+            return;
+        };
+        let told = self.unknown_facts.get(number) == Some(&true);
+        if told && matches!(error, ValidationError::UnsafeAttributeAccess(_)) {
+            return;
+        }
+        self.breaks(number);
+        let mut problem = candidate.explained(error);
+        if matches!(error, ValidationError::InvalidEnumEntity(_)) {
+            problem = unknown_word(problem);
+        }
+        problem.help = better_help(&problem).or(problem.help);
+        self.problems.push(problem);
+    }
+
+    fn warning(&mut self, warning: &ValidationWarning) {
+        let Some((number, candidate)) = self.of(warning.policy_id()) else {
+            return;
         };
         let problem = candidate.explained(warning);
         match warning {
             ValidationWarning::ImpossiblePolicy(_)
             | ValidationWarning::InvalidActionApplication(_) => {
-                problems.push(Problem {
-                    help: Some(
-                        "the policy can never apply: look for comparisons that cannot hold together, \
-                         and for `==` with a group of actions, which needs `in`"
-                            .to_owned(),
-                    ),
-                    ..problem
-                });
+                if !self.breaks(number) {
+                    self.problems.push(never_applies(problem));
+                }
             }
             // Text that reads otherwise than it works has no place in a security rule.
             ValidationWarning::BidiCharsInString(_)
-            | ValidationWarning::BidiCharsInIdentifier(_) => problems.push(problem),
+            | ValidationWarning::BidiCharsInIdentifier(_) => self.problems.push(problem),
             ValidationWarning::MixedScriptString(_)
             | ValidationWarning::MixedScriptIdentifier(_)
             | ValidationWarning::ConfusableIdentifier(_)
             | _ => {
                 if !problem.message.chars().all(usual_in_japan) {
-                    warnings.push(problem);
+                    self.warnings.push(problem);
                 }
             }
         }
+    }
+}
+
+fn never_applies(problem: Problem) -> Problem {
+    let help = "look for comparisons that cannot hold together, and for `==` with a group of actions, which needs `in`";
+    Problem {
+        message: "the policy can never apply to any request".to_owned(),
+        help: Some(help.to_owned()),
+        ..problem
+    }
+}
+
+/// A word that is not in its fixed list; the engine's help quotes the list.
+fn unknown_word(problem: Problem) -> Problem {
+    let Some(entity) = problem.message.split('`').nth(1) else {
+        return problem;
+    };
+    let word = entity.split('"').nth(1).unwrap_or_default();
+    let help = problem.help.as_deref().unwrap_or_default();
+    let words: Vec<&str> = help.split('"').skip(1).step_by(2).collect();
+    let help = match nearest(word, words.iter().copied()) {
+        Some(meant) => format!("did you mean `{}`?", entity.replace(word, meant)),
+        None => format!("the words are `{}`", words.join("`, `")),
+    };
+    Problem {
+        message: format!("unknown word `{entity}`"),
+        help: Some(help),
+        ..problem
     }
 }
 
@@ -339,7 +428,14 @@ fn usual_in_japan(letter: char) -> bool {
         || matches!(letter, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ff00}'..='\u{ffef}')
 }
 
-impl Candidate<'_> {
+impl<'a> Candidate<'a> {
+    fn place(&self) -> lint::Place<'a> {
+        lint::Place {
+            text: self.text,
+            policy: self.offset,
+        }
+    }
+
     fn explained(&self, error: &impl Diagnostic) -> Problem {
         let mut problem = translate(self.text, error);
         if problem.line.is_none() {
@@ -350,20 +446,37 @@ impl Candidate<'_> {
     }
 }
 
-/// The engine's error in our shape. It names the policy by its number, which means nothing to the author.
+/// The engine's error in our shape.
 fn translate(text: Text<'_>, error: &(impl Diagnostic + ?Sized)) -> Problem {
-    let offset = error
-        .labels()
-        .and_then(|mut labels| labels.next())
-        .map(|label| label.offset());
-    let message = error.to_string();
-    let message = match message.strip_prefix("for policy `") {
-        Some(rest) => rest.split_once("`, ").or(rest.split_once("`: ")),
-        None => None,
-    }
-    .map_or(message.as_str(), |(_, rest)| rest);
-    let help = error.help().map(|help| help.to_string());
-    text.problem(offset, message, help)
+    let label = error.labels().and_then(|mut labels| labels.next());
+    let help = error.help().map(|help| in_our_words(&help.to_string()));
+    let expected = || {
+        label
+            .as_ref()
+            .and_then(|label| label.label())
+            .map(str::to_owned)
+    };
+    text.problem(
+        label.as_ref().map(|label| label.offset()),
+        in_our_words(&error.to_string()),
+        help.or_else(expected),
+    )
+}
+
+/// The engine names policies by the numbers we gave them, which mean nothing to the author, and repeats what is wrong
+/// with an attribute of the context for each action.
+fn in_our_words(text: &str) -> String {
+    let rest = text
+        .strip_prefix("for policy `")
+        .and_then(|rest| rest.split_once("`, ").or(rest.split_once("`: ")));
+    let text = rest.map_or(text, |(_, rest)| rest);
+    let context = " in context for Masugata::Action::\"";
+    let Some((before, after)) = text.split_once(context) else {
+        return text.to_owned();
+    };
+    let (_, after) = after.split_once('"').unwrap_or_default();
+    let before = before.replace("attribute `", "attribute `context.");
+    format!("{before}{after}")
 }
 
 /// Words from a fixed list are entities, which people will forget.
@@ -383,29 +496,25 @@ fn better_help(problem: &Problem) -> Option<String> {
 }
 
 fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
+    let place = candidate.place();
     let Candidate {
         text,
         file,
         offset,
         policy,
+        tree,
         annotations,
     } = candidate;
     let (line, _) = text.position(offset);
     let id = annotations.id.map_or_else(Box::default, |(id, _)| id);
     let guidance = annotations.guidance;
-    let (facts, mentions) = match policy.to_pst() {
-        Ok(tree) => {
-            let place = lint::Place {
-                text,
-                policy: offset,
-            };
+    let (facts, mentions) = match tree {
+        Some(tree) => {
             problems.extend(lint::dead_comparisons(tree.body(), place));
-            (
-                mentioned_by(tree.body()),
-                lint::mentions(&policy, tree.body(), place),
-            )
+            let mentions = lint::mentions(&policy, tree.body(), place);
+            (mentioned_by(tree.body()), mentions)
         }
-        Err(_) => (Facts::ALL, Vec::<Mention>::new()),
+        None => (Facts::ALL, Vec::new()),
     };
     Compiled {
         forbids: policy.effect() == Effect::Forbid,

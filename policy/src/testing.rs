@@ -62,7 +62,7 @@ pub(crate) fn laptop(posture: DevicePosture) -> Arc<Device> {
 }
 
 /// A question that tests change one thing of.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) principal: Arc<Principal>,
     pub(crate) device: Arc<Device>,

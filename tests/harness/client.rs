@@ -32,7 +32,8 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -59,7 +60,14 @@ impl Client {
     pub(crate) fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
         let root = Arc::clone(pki);
         let tls = Arc::new(config(&root, None, &[b"http/1.1"]));
-        Self { address, tls, root, domain: "test".into(), token: None, headers: vec![] }
+        Self {
+            address,
+            tls,
+            root,
+            domain: "test".into(),
+            token: None,
+            headers: vec![],
+        }
     }
 
     /// With a device certificate.
@@ -114,7 +122,9 @@ impl Client {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(self.host(app)).unwrap();
-        TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await
+        TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, tcp)
+            .await
     }
 
     /// # Errors
@@ -124,8 +134,9 @@ impl Client {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
         let sender = if http2 {
-            let (sender, connection) =
-                http2::handshake(TokioExecutor::new(), io).await.map_err(std::io::Error::other)?;
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io)
+                .await
+                .map_err(std::io::Error::other)?;
             tokio::spawn(connection);
             Sender::Http2(sender)
         } else {
@@ -134,7 +145,12 @@ impl Client {
             Sender::Http1(sender)
         };
         let host = self.host(app);
-        Ok(Session { sender, host, token: self.token.clone(), headers: self.headers.clone() })
+        Ok(Session {
+            sender,
+            host,
+            token: self.token.clone(),
+            headers: self.headers.clone(),
+        })
     }
 }
 
@@ -147,7 +163,9 @@ fn config(pki: &Pki, device: Option<&Device>, alpn: &[&[u8]]) -> ClientConfig {
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match device {
-        Some(device) => builder.with_client_auth_cert(device.chain(), device.key()).unwrap(),
+        Some(device) => builder
+            .with_client_auth_cert(device.chain(), device.key())
+            .unwrap(),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
@@ -178,7 +196,10 @@ impl Session {
     }
 
     pub async fn request(&mut self, method: Method, path: &str, body: &str) -> Answer {
-        let request = self.build(method, path).body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+        let request = self
+            .build(method, path)
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .unwrap();
         self.send(request).await.expect("an answer")
     }
 
@@ -187,7 +208,9 @@ impl Session {
         let mut builder = Request::builder().method(method);
         builder = match self.sender {
             Sender::Http1(_) => builder.uri(path).header(HOST, &self.host),
-            Sender::Http2(_) => builder.uri(format!("https://{}{path}", self.host)).version(Version::HTTP_2),
+            Sender::Http2(_) => builder
+                .uri(format!("https://{}{path}", self.host))
+                .version(Version::HTTP_2),
         };
         if let Some(token) = &self.token {
             builder = builder.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -204,14 +227,22 @@ impl Session {
         let (head, body) = self.open(request).await?.into_parts();
         let collected = body.collect().await?;
         let trailers = collected.trailers().cloned();
-        Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: collected.to_bytes(),
+            trailers,
+        })
     }
 
     /// The response with its body still to be read.
     ///
     /// # Errors
     /// When the connection broke before the head arrived.
-    pub async fn open(&mut self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, hyper::Error> {
+    pub async fn open(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, hyper::Error> {
         match &mut self.sender {
             Sender::Http1(sender) => {
                 sender.ready().await?;

@@ -15,9 +15,14 @@ pub struct TestClock {
 }
 
 impl Default for TestClock {
-    #[expect(clippy::disallowed_methods, reason = "the one reading from which test time starts")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one reading from which test time starts"
+    )]
     fn default() -> Self {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         Self {
             start: Instant::now(),
             now_millis: AtomicI64::new(i64::try_from(since_epoch.as_millis()).unwrap()),
@@ -30,13 +35,15 @@ impl TestClock {
     /// Moves both clocks on.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap();
-        self.now_millis.fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
+        self.now_millis
+            .fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
         self.passed_millis.fetch_add(millis, Ordering::SeqCst);
     }
 
     /// Sets the wall clock back; the monotonic clock never goes back.
     pub fn set_back(&self, by: Duration) {
-        self.now_millis.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.now_millis
+            .fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// Seconds since the epoch.

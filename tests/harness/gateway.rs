@@ -46,7 +46,10 @@ pub struct TestGateway {
 
 impl TestGateway {
     /// With one good device (`laptop`), one issuer, no apps yet.
-    #[expect(clippy::new_ret_no_self, reason = "reads as a sentence: TestGateway::new().app(…).start()")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "reads as a sentence: TestGateway::new().app(…).start()"
+    )]
     pub fn new() -> TestGatewayBuilder {
         let clock = Arc::new(TestClock::default());
         let pki = Arc::new(Pki::new(clock.seconds()));
@@ -73,12 +76,15 @@ impl TestGateway {
 
     /// The client of an ordinary day: `laptop`, and a good token of `ada`, an employee.
     pub fn ada(&self) -> Client {
-        self.client().device(&self.device("laptop")).token(self.token("ada").sign())
+        self.client()
+            .device(&self.device("laptop"))
+            .token(self.token("ada").sign())
     }
 
     /// A good MFA token of an employee, to be changed as the test needs.
     pub fn token(&self, user: &str) -> TokenBuilder<'_> {
-        self.issuer.token(user, &["employees"], self.clock.seconds())
+        self.issuer
+            .token(user, &["employees"], self.clock.seconds())
     }
 
     /// The certificate of a device, made on first use.
@@ -120,7 +126,9 @@ impl TestGateway {
     pub async fn records(mut self) -> Vec<serde_json::Value> {
         self.gateway.take().unwrap().shutdown().await;
         let text = self.read("audit.jsonl");
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Stops with grace.
@@ -160,16 +168,23 @@ impl TestGatewayBuilder {
             ("kind", "\"laptop\""),
             ("ownership", "\"company\""),
             ("owner", "\"corp/ada\""),
-            ("posture_observed_at", &format!("\"{observed}\"")),
-            ("posture_source", "\"agent\""),
+            ("observed_at", &format!("\"{observed}\"")),
+            ("source", "\"agent\""),
             ("posture.disk_encrypted", "true"),
             ("posture.firewall_enabled", "true"),
             ("posture.screen_lock", "true"),
             ("posture.patches_current", "true"),
         ];
-        writeln!(self.devices, "[[device]]\nid = \"{name}\"\nidentities = [\"{id}\"]").unwrap();
+        writeln!(
+            self.devices,
+            "[[device]]\nid = \"{name}\"\nidentities = [\"{id}\"]"
+        )
+        .unwrap();
         for (key, value) in defaults {
-            if !more.lines().any(|line| line.split('=').next().unwrap().trim() == key) {
+            if !more
+                .lines()
+                .any(|line| line.split('=').next().unwrap().trim() == key)
+            {
                 writeln!(self.devices, "{key} = {value}").unwrap();
             }
         }
@@ -214,7 +229,9 @@ impl TestGatewayBuilder {
 
     /// Writes the files and starts.
     pub async fn start(self) -> TestGateway {
-        self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
+        self.try_start()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// # Errors
@@ -226,8 +243,10 @@ impl TestGatewayBuilder {
         write(directory, "devices.toml", &self.devices);
         write(directory, "policies/test.cedar", &self.policy);
         write(directory, "masugata.toml", &self.text());
-        let capabilities =
-            Capabilities { clock: self.clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let capabilities = Capabilities {
+            clock: self.clock.clone(),
+            entropy: Arc::new(SystemEntropy::default()),
+        };
         let gateway = Gateway::start(&directory.join("masugata.toml"), capabilities).await?;
         Ok(TestGateway {
             gateway: Some(gateway),
@@ -239,7 +258,11 @@ impl TestGatewayBuilder {
     }
 
     fn text(&self) -> String {
-        let listen = if self.ingress.contains("listen") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
+        let listen = if self.ingress.contains("listen") {
+            ""
+        } else {
+            "listen = [\"127.0.0.1:0\"]\n"
+        };
         format!(
             "policies = [\"policies\"]\n{top}\n\
              [ingress]\n{listen}{ingress}\n\
@@ -253,7 +276,11 @@ impl TestGatewayBuilder {
              {apps}\n{sections}\n",
             top = self.top,
             ingress = self.ingress,
-            crl = if directory_has(self.directory.path(), "ca.crl") { "revocation_lists = [\"ca.crl\"]\n" } else { "" },
+            crl = if directory_has(self.directory.path(), "ca.crl") {
+                "revocation_lists = [\"ca.crl\"]\n"
+            } else {
+                ""
+            },
             issuer = self.issuer.issuer,
             audience = self.issuer.audience,
             audit = self.audit,

@@ -34,5 +34,11 @@ pub use upstream::{Seen, Upstream};
 #[track_caller]
 pub fn assert_denied(answer: &Answer, code: &str) {
     let seen = answer.denial_code();
-    assert_eq!(seen.as_deref(), Some(code), "status {}, body {}", answer.status, answer.text());
+    assert_eq!(
+        seen.as_deref(),
+        Some(code),
+        "status {}, body {}",
+        answer.status,
+        answer.text()
+    );
 }

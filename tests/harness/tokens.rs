@@ -17,7 +17,12 @@ pub struct TokenIssuer {
 impl TokenIssuer {
     pub fn new(issuer: &str, audience: &str, key_id: &str) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Self { issuer: issuer.into(), audience: audience.into(), key_id: key_id.into(), key }
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            key_id: key_id.into(),
+            key,
+        }
     }
 
     /// The public half, as a JWKS document.
@@ -48,7 +53,10 @@ impl TokenIssuer {
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(header), encode(claims));
-        let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+        let signature = self
+            .key
+            .sign(&SystemRandom::new(), message.as_bytes())
+            .unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
     }
 }
@@ -84,7 +92,10 @@ impl TokenBuilder<'_> {
     }
     /// Bound to that certificate (RFC 8705).
     pub fn bound_to(self, thumbprint: &[u8; 32]) -> Self {
-        self.claim("cnf", json!({ "x5t#S256": URL_SAFE_NO_PAD.encode(thumbprint) }))
+        self.claim(
+            "cnf",
+            json!({ "x5t#S256": URL_SAFE_NO_PAD.encode(thumbprint) }),
+        )
     }
     pub fn sign(self) -> String {
         self.issuer.sign(&self.header, &self.claims)

@@ -27,7 +27,6 @@ type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 type Program = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
 
-
 /// An app on loopback; ends with the value.
 pub struct Upstream {
     pub address: SocketAddr,
@@ -96,14 +95,23 @@ impl Upstream {
                 tokio::spawn(async move {
                     let io = TokioIo::new(stream);
                     if http2 {
-                        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+                        let _ = http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(io, service)
+                            .await;
                     } else {
-                        let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
+                        let _ = http1::Builder::new()
+                            .serve_connection(io, service)
+                            .with_upgrades()
+                            .await;
                     }
                 });
             }
         });
-        Self { address, seen, task }
+        Self {
+            address,
+            seen,
+            task,
+        }
     }
 
     /// Everything asked so far.

@@ -287,7 +287,7 @@ impl Auditor {
     }
 
     /// Writes what is left, flushes and ends the writer; later events are refused. Blocks: not for async code.
-    /// Returns false when something could not be written within `patience`, or was lost.
+    /// Returns false when something could not be written within `patience`.
     pub fn close(&self, patience: Duration) -> bool {
         self.0.shared.close(patience);
         self.0.shared.await_finish(patience.saturating_add(RETRY))
@@ -408,7 +408,7 @@ impl Shared {
     pub(super) fn finish(&self, complete: bool) {
         self.failed.store(true, Ordering::Relaxed);
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        *finished = Some(finished.unwrap_or(complete));
+        *finished = Some(complete);
         self.finish.notify_all();
     }
 

@@ -251,7 +251,11 @@ impl<'r> Walk<'r> {
         self.unknown = 0;
         self.head = Some(stated);
         self.first_seq.get_or_insert(stated.sequence);
-        let time = record.members.time.as_deref();
+        // Shown to people and programs, so only what looks like a time.
+        let time =
+            record.members.time.as_deref().filter(|time| {
+                time.len() == 24 && time.bytes().all(|byte| byte.is_ascii_graphic())
+            });
         if self.first_time.is_none() {
             self.first_time = time.map(str::to_owned);
         }
@@ -348,6 +352,10 @@ impl<'r> Walk<'r> {
         let Some(checkpoint) = self.checkpoint else {
             return;
         };
+        // A new file, in which nothing has been written yet.
+        if self.head.is_none() && checkpoint.bytes == 0 {
+            return;
+        }
         let last = self.head.map_or(0, |head| head.sequence);
         if checkpoint.head.sequence > last {
             let fault = Fault::Cut {

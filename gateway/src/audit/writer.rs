@@ -70,7 +70,9 @@ pub(super) struct Writer {
     /// Nothing more can come.
     drained: bool,
     warned: bool,
-    _lock: Option<File>,
+    /// Everything was written to the end.
+    complete: bool,
+    lock: Option<File>,
 }
 
 enum Entry {
@@ -105,7 +107,8 @@ impl Writer {
             generation: 0,
             drained: false,
             warned: false,
-            _lock: start.lock,
+            complete: false,
+            lock: start.lock,
             shared,
             receiver,
             log,
@@ -125,7 +128,7 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
-        let complete = loop {
+        self.complete = loop {
             let closing = self.shared.closing.load(Ordering::Acquire);
             if closing {
                 self.receiver.close();
@@ -144,14 +147,13 @@ impl Writer {
             }
             self.sleep(closing);
         };
-        if !complete {
+        if !self.complete {
             tracing::error!(
                 file = %self.log.path.display(),
                 events = self.shared.depth.load(Ordering::Relaxed),
                 "the audit log was closed with events that could not be written"
             );
         }
-        self.shared.finish(complete);
     }
 
     /// Takes what waits. While writing fails everything stays in the queue, where it is counted.
@@ -204,7 +206,10 @@ impl Writer {
         }
         let expected = self.log.length;
         match self.log.altered() {
-            Some(0) => self.remark_rotation("the file was emptied in place"),
+            Some(0) => {
+                self.vouch();
+                self.remark_rotation("the file was emptied in place");
+            }
             Some(found) => {
                 tracing::error!(
                     file = %self.log.path.display(), expected, found,
@@ -223,6 +228,8 @@ impl Writer {
     fn rotate(&mut self) {
         // What can not be flushed now has been written all the same, and the new file's first line vouches for it.
         let _ = self.log.sync();
+        // If we are killed before the new file's first flush, the next start must find what that file follows.
+        self.vouch();
         let path = self.log.path.clone();
         match LogFile::open(&path) {
             Ok(next) if next.length == 0 => {
@@ -344,7 +351,12 @@ impl Writer {
             return self.fail(&error);
         }
         self.unsynced = false;
+        self.vouch();
         self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Replaces the checkpoint.
+    fn vouch(&self) {
         let checkpoint = Checkpoint {
             head: self.head,
             bytes: self.log.length,
@@ -481,7 +493,12 @@ impl Writer {
 impl Drop for Writer {
     /// Also when the thread panics: nobody may believe that anything is still recorded.
     fn drop(&mut self) {
-        self.shared.finish(false);
+        // Before anybody learns that it is over: they may open the log at once.
+        let _ = self.log.file.unlock();
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+        self.shared.finish(self.complete);
     }
 }
 

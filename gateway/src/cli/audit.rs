@@ -87,7 +87,7 @@ fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             Shown(report.files.last().map(|file| file.head))
         )
     } else {
-        writeln!(out, "BROKEN: {} findings", report.faults)
+        writeln!(out, "BROKEN: {} found", report.faults)
     }
 }
 
@@ -102,8 +102,7 @@ fn write_finding(finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
 fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{}: {} lines", summary.file.display(), summary.lines)?;
     if let (Some(first), Some(last)) = (&summary.first_time, &summary.last_time) {
-        // As read from the file, which may be anybody's by now.
-        write!(out, ", {} to {}", first.escape_debug(), last.escape_debug())?;
+        write!(out, ", {first} to {last}")?;
     }
     writeln!(out)?;
     if let Some(before) = summary.follows {
@@ -237,14 +236,23 @@ mod tests {
     fn an_intact_log_reads_like_this() {
         let (code, text) = ran(&chained(), &[]);
         assert_eq!(code, 0);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+    audit.jsonl: 3 lines, 2026-04-01T09:00:00.000Z to 2026-04-01T09:00:02.000Z
+      checkpoint: none for these lines; a missing end shows only in the file that follows
+    intact: 3 lines, seq 3, hash e22c5b72c730e96f99d7841f79d06c170411a9d262a9bc2dc7c261f61b58ef4b
+    "#);
     }
 
     #[test]
     fn a_changed_log_reads_like_this() {
         let (code, text) = ran(&chained().replace("reloaded", "whatever"), &[]);
         assert_eq!(code, 1);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+    audit.jsonl:2: seq 2, byte 165: changed, or the line before it was: it states hash 302d78063c33ee28ee6f17932cc77d38a5d3a8bdd5596424e62be0026903bf66, but its content gives 98b1db95da42d312a6507cb6e3464c5fe1124e69923036625fdd1a77dbc1205d
+    audit.jsonl: 3 lines, 2026-04-01T09:00:00.000Z to 2026-04-01T09:00:02.000Z
+      checkpoint: none for these lines; a missing end shows only in the file that follows
+    BROKEN: 1 found
+    "#);
     }
 
     #[test]
@@ -256,7 +264,12 @@ mod tests {
             .collect();
         let (code, text) = ran(&text, &[]);
         assert_eq!(code, 1);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+    audit.jsonl:2: seq 3, byte 165: the line before it, seq 2, is missing
+    audit.jsonl: 2 lines, 2026-04-01T09:00:00.000Z to 2026-04-01T09:00:02.000Z
+      checkpoint: none for these lines; a missing end shows only in the file that follows
+    BROKEN: 1 found
+    "#);
     }
 
     #[test]
@@ -291,8 +304,14 @@ mod tests {
 
     #[test]
     fn a_time_in_a_forged_line_can_not_move_the_cursor() {
-        let text = chained().replace("2026-04-01T09:00:00.000Z", r"\u001b[2J\n");
-        let (_, text) = ran(&text, &[]);
-        assert!(!text.contains('\u{1b}'), "{text}");
+        let text = chained().replace(
+            "2026-04-01T09:00:00.000Z",
+            r"\u001b[2J\u202e000000000000000",
+        );
+        for options in [&[][..], &["--json"]] {
+            let (_, text) = ran(&text, options);
+            assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+            assert!(!text.contains("000000000000000"), "{text}");
+        }
     }
 }

@@ -4,14 +4,14 @@ pub mod audit;
 mod check;
 pub mod logging;
 mod printer;
-mod run;
+pub(crate) mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use printer::Printer;
+pub(crate) use printer::Printer;
 
 /// Zero-trust access gateway: device certificate, user token, posture and policy for every request, on record.
 #[derive(Debug, Parser)]
@@ -52,11 +52,13 @@ enum Command {
         schema: bool,
     },
     /// Start a whole working gateway on this machine, with users, devices, apps and policies to try
+    ///
+    /// Everything is kept in one directory and used again. It listens on loopback only.
     Demo(crate::demo::Arguments),
     /// Work with the record
     Audit {
         #[command(subcommand)]
-        command: audit::Command,
+        command: audit::AuditCommand,
     },
 }
 
@@ -67,8 +69,11 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(&config, &mut printer),
         Command::Check { schema: true, .. } => printer.out(crate::config::schema()),
-        Command::Check { config, schema: false } => check::check(&config, &mut printer),
+        Command::Check {
+            config,
+            schema: false,
+        } => check::check(&config, &mut printer),
         Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
-        Command::Audit { command } => audit::run(&command, &mut printer),
+        Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }
 }

@@ -4,25 +4,28 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Standard output and standard error.
-pub struct Printer {
+pub(crate) struct Printer {
     out: io::Stdout,
     err: io::Stderr,
 }
 
 impl Printer {
     pub(super) fn new() -> Self {
-        Self { out: io::stdout(), err: io::stderr() }
+        Self {
+            out: io::stdout(),
+            err: io::stderr(),
+        }
     }
 
     /// What the command is for.
-    pub fn out(&mut self, text: impl AsRef<str>) -> ExitCode {
+    pub(crate) fn out(&mut self, text: impl AsRef<str>) -> ExitCode {
         let _ = writeln!(self.out, "{}", text.as_ref().trim_end_matches('\n'));
         let _ = self.out.flush();
         ExitCode::SUCCESS
     }
 
     /// What went wrong; the exit code says how.
-    pub fn fail(&mut self, code: u8, text: impl AsRef<str>) -> ExitCode {
+    pub(crate) fn fail(&mut self, code: u8, text: impl AsRef<str>) -> ExitCode {
         let _ = writeln!(self.err, "{}", text.as_ref().trim_end_matches('\n'));
         ExitCode::from(code)
     }

@@ -5,23 +5,25 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::logging;
+use super::logging::Logging;
 use super::printer::Printer;
-use crate::config::load;
+use crate::config::Config;
 use crate::gateway::{Capabilities, Gateway, StartError};
 
 pub(super) fn run(path: &Path, printer: &mut Printer) -> ExitCode {
-    let config = match load::load(path) {
-        Ok(config) => config,
+    let loaded = match Config::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => return printer.fail(2, error.to_string()),
     };
-    logging::init(&config.runtime);
-    let runtime = match runtime(config.runtime.workers) {
+    if let Err(error) = Logging::start(&loaded.config.runtime) {
+        return printer.fail(1, format!("error: cannot write logs: {error}"));
+    }
+    let runtime = match runtime(loaded.config.runtime.workers) {
         Ok(runtime) => runtime,
         Err(error) => return printer.fail(1, format!("error: cannot start threads: {error}")),
     };
     runtime.block_on(async {
-        match Gateway::start_with(config, Capabilities::default()).await {
+        match Gateway::start_with(loaded, Capabilities::default()).await {
             Ok(gateway) => {
                 announce(&gateway);
                 serve(gateway).await;
@@ -35,7 +37,11 @@ pub(super) fn run(path: &Path, printer: &mut Printer) -> ExitCode {
 
 /// A runtime with that many worker threads.
 pub(crate) fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(workers.max(1)).enable_all().thread_name("masugata").build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers.max(1))
+        .enable_all()
+        .thread_name("masugata")
+        .build()
 }
 
 fn announce(gateway: &Gateway) {
@@ -49,7 +55,10 @@ fn announce(gateway: &Gateway) {
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reloads and reopens the record.
 pub(crate) async fn serve(gateway: Gateway) {
-    let (Ok(mut hangup), Ok(mut terminate)) = (signal(SignalKind::hangup()), signal(SignalKind::terminate())) else {
+    let (Ok(mut hangup), Ok(mut terminate)) = (
+        signal(SignalKind::hangup()),
+        signal(SignalKind::terminate()),
+    ) else {
         tracing::error!("cannot listen for signals");
         return gateway.shutdown().await;
     };

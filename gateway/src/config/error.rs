@@ -22,9 +22,15 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.render("error", formatter)
+    }
+}
+
+impl Problem {
+    fn render(&self, severity: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "error: {}\n  --> {}",
+            "{severity}: {}\n  --> {}",
             self.message,
             self.file.display()
         )?;
@@ -35,6 +41,16 @@ impl fmt::Display for Problem {
             write!(formatter, "\nhelp: {help}")?;
         }
         Ok(())
+    }
+}
+
+/// Shows a problem that does not stop the configuration from being used: `warning: …`.
+#[derive(Clone, Copy, Debug)]
+pub struct Warning<'a>(pub &'a Problem);
+
+impl fmt::Display for Warning<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.render("warning", formatter)
     }
 }
 

@@ -11,8 +11,7 @@ mod issuer;
 mod process;
 mod upstream;
 
-pub use self::door::host_matches;
-
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -138,10 +137,13 @@ fn whole_file(path: &Path, message: String, help: Option<String>) -> Problem {
 }
 
 fn why_unreadable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-        kind => format!("cannot be read: {kind}"),
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
+        "does not exist".to_owned()
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "may not be read by this user".to_owned()
+    } else {
+        format!("cannot be read: {kind}")
     }
 }
 
@@ -153,11 +155,17 @@ pub(crate) fn parse_checked<T: DeserializeOwned>(
     report: &mut Report<'_>,
 ) -> Option<T> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut told = BTreeSet::new();
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
+        // One slip often breaks the rest of its line in the parser's eyes.
+        if !told.insert(report.position(at).0) {
+            continue;
+        }
+        // A slip is a character or two; what is longer may be the secret whose quotes were forgotten.
         let found = text
             .get(error.span().unwrap_or_default())
-            .filter(|text| !text.trim().is_empty());
+            .filter(|text| !text.trim().is_empty() && text.chars().count() <= 3);
         let found = found
             .map(|text| format!(" at {}", quoted(text)))
             .unwrap_or_default();
@@ -277,10 +285,12 @@ impl<'a> Builder<'a> {
 
     /// Reports every repetition in `items`; `what` names the kind of thing.
     fn no_duplicates<'k>(&mut self, what: &str, items: impl IntoIterator<Item = (&'k str, usize)>) {
-        let mut seen = std::collections::BTreeMap::new();
+        let mut items: Vec<_> = items.into_iter().collect();
+        items.sort_by_key(|(_, at)| *at);
+        let mut seen = BTreeMap::new();
         for (name, at) in items {
             if let Some(first) = seen.insert(name, at) {
-                let (line, _) = super::report::position(self.text, first);
+                let (line, _) = self.report.position(first);
                 let help =
                     format!("the first is in line {line}; write one of them only, or rename it");
                 self.report

@@ -6,6 +6,7 @@
 
 pub mod defaults;
 pub mod error;
+mod hosts;
 pub mod load;
 mod nearest;
 pub mod raw;
@@ -15,13 +16,15 @@ mod schema;
 mod shape;
 pub mod text;
 
-pub use self::load::{Loaded, Parsed, host_matches};
+pub use self::hosts::host_matches;
+pub use self::load::{Loaded, Parsed};
 pub(crate) use self::load::{fit, parse_checked, read_text};
 pub(crate) use self::nearest::suggestion;
 pub use self::redacted::redacted;
-pub(crate) use self::report::{Report, position};
+pub(crate) use self::report::Report;
 pub(crate) use self::schema::INVENTORY as INVENTORY_SCHEMA;
 pub use self::schema::{reference, schema};
+pub(crate) use self::shape::describe;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -272,6 +275,10 @@ pub struct Requirements {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are as many as apps, and nearly all are upstreams"
+)]
 pub enum Backend {
     Proxy(Upstream),
     Redirect {
@@ -329,7 +336,7 @@ pub struct UpstreamTls {
     pub client_certificate: Option<CertificateFiles>,
     /// Checked instead of the host in the URL, and sent as SNI.
     pub server_name: Option<String>,
-    /// Written out, logged at start: the server's certificate is not checked.
+    /// Written out, logged at start: the server's certificate is not checked, or http goes to another machine.
     pub insecure: bool,
 }
 

@@ -8,6 +8,8 @@ use super::error::{LoadError, Problem};
 pub(crate) struct Report<'a> {
     file: &'a Path,
     text: &'a str,
+    /// Where each line begins: an inventory may have as many problems as rows.
+    lines: Vec<usize>,
     problems: Vec<(usize, Problem)>,
     warnings: Vec<(usize, Problem)>,
 }
@@ -17,6 +19,9 @@ impl<'a> Report<'a> {
         Self {
             file,
             text,
+            lines: std::iter::once(0)
+                .chain(text.match_indices('\n').map(|(newline, _)| newline + 1))
+                .collect(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -47,10 +52,22 @@ impl<'a> Report<'a> {
     fn problem(&self, at: usize, message: String, help: Option<String>) -> Problem {
         Problem {
             file: self.file.to_path_buf(),
-            position: Some(position(self.text, at)),
+            position: Some(self.position(at)),
             message,
             help,
         }
+    }
+
+    /// Line and column of a byte, both from 1, the column in characters.
+    pub(crate) fn position(&self, at: usize) -> (usize, usize) {
+        let at = at.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let column = self
+            .text
+            .get(start..at)
+            .map_or(0, |before| before.chars().count());
+        (line, column + 1)
     }
 
     /// The warnings, or all problems; each in order of position.
@@ -70,27 +87,17 @@ fn in_order(mut problems: Vec<(usize, Problem)>) -> Vec<Problem> {
     problems.into_iter().map(|(_, problem)| problem).collect()
 }
 
-/// Line and column of a byte, both from 1, the column in characters.
-pub(crate) fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at.min(text.len())).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let column = before
-        .get(line_start..)
-        .map_or(0, |line| line.chars().count());
-    (before.matches('\n').count() + 1, column + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn columns_are_counted_in_characters() {
-        let text = "a = 1\n機密 = 2\n";
-        assert_eq!(position(text, 0), (1, 1));
-        assert_eq!(position(text, 6), (2, 1));
-        assert_eq!(position(text, 13), (2, 4));
-        assert_eq!(position(text, 999), (3, 1));
-        assert_eq!(position("", 0), (1, 1));
+        let report = Report::new(Path::new(""), "a = 1\n機密 = 2\n");
+        assert_eq!(report.position(0), (1, 1));
+        assert_eq!(report.position(6), (2, 1));
+        assert_eq!(report.position(13), (2, 4));
+        assert_eq!(report.position(999), (3, 1));
+        assert_eq!(Report::new(Path::new(""), "").position(0), (1, 1));
     }
 }

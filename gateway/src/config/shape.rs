@@ -193,7 +193,11 @@ impl Shape<'_, '_, '_> {
                 }
                 _ => format!("{place} has no `{key}`"),
             };
-            self.report.error(at, message, what.map(|(_, help)| help));
+            let help = what.map(|(schema, help)| match is_table(schema) {
+                true => format!("there one writes {help}"),
+                false => help,
+            });
+            self.report.error(at, message, help);
         }
     }
 
@@ -207,7 +211,13 @@ impl Shape<'_, '_, '_> {
     ) -> bool {
         let span = value.span();
         let at = span.start;
-        wrap_short_form(value, schema);
+        if let Some((name, inner)) = short_form(value, schema) {
+            let fits = self.value(value, inner, key, place);
+            if fits {
+                wrap(value, name);
+            }
+            return fits;
+        }
         if text_kind(schema) == Some("instant")
             && let DeValue::Datetime(instant) = value.get_ref()
         {
@@ -251,18 +261,15 @@ impl Shape<'_, '_, '_> {
                 .error(at, message, "name at least one".to_owned());
             return false;
         }
-        let kept = std::mem::take(array)
+        let kept = std::mem::replace(array, DeArray::new())
             .into_iter()
             .filter_map(|mut item| {
+                let item_at = item.span().start;
                 let fits = if let DeValue::Table(table) = item.get_mut()
                     && is_table(items)
                 {
                     let mut below = place.below(key, true);
                     below.owner = owner_of(table).or(below.owner);
-                    let item_at = item.span().start;
-                    let DeValue::Table(table) = item.get_mut() else {
-                        return None;
-                    };
                     self.table(table, item_at, items, &below);
                     true
                 } else {
@@ -346,7 +353,10 @@ impl Shape<'_, '_, '_> {
             with_article(found.type_str()),
             expected_text(expected, schema)
         );
-        let help = mismatch_help(expected, found, schema, key, place);
+        // Help repeats what was written, which a secret's must not.
+        let help = (!is_secret(schema))
+            .then(|| mismatch_help(expected, found, schema, key, place))
+            .flatten();
         self.report.error(at, message, help);
     }
 }
@@ -413,14 +423,14 @@ fn text_fault(text: &str, schema: &Value, key: &str) -> Option<Fault> {
     bounds.check(kind, text).err()
 }
 
-/// `{ value = … }` may be written as the bare value where the schema says so.
-fn wrap_short_form(value: &mut Spanned<DeValue<'_>>, schema: &Value) {
-    let Some(name) = schema.get("x-short").and_then(Value::as_str) else {
-        return;
-    };
-    if value.get_ref().is_table() {
-        return;
-    }
+/// `{ value = … }` may be written as the bare value where the schema says so: the key left out, and its schema.
+fn short_form<'s>(value: &Spanned<DeValue<'_>>, schema: &'s Value) -> Option<(&'s str, &'s Value)> {
+    let name = schema.get("x-short")?.as_str()?;
+    let inner = schema.get("properties")?.get(name)?;
+    (!value.get_ref().is_table()).then_some((name, inner))
+}
+
+fn wrap(value: &mut Spanned<DeValue<'_>>, name: &str) {
     let span = value.span();
     let bare = std::mem::replace(value.get_mut(), DeValue::Boolean(false));
     let mut table = DeTable::new();
@@ -489,7 +499,7 @@ fn is_table(schema: &Value) -> bool {
 }
 
 /// The first sentence of the documentation, and the words.
-fn describe(schema: &Value) -> String {
+pub(crate) fn describe(schema: &Value) -> String {
     let text = schema
         .get("description")
         .and_then(Value::as_str)

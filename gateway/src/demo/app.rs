@@ -11,7 +11,9 @@ use aws_lc_rs::digest::{Context as Digest, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
@@ -78,14 +80,24 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AppBody>, Infalli
         "/upload" => upload(request).await,
         "/download" => download(&request),
         "/health" => text(StatusCode::OK, "text/plain", "ok\n"),
-        _ => text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "the demo app has no such page\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "text/plain; charset=utf-8",
+            "the demo app has no such page\n",
+        ),
     })
 }
 
-fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<AppBody> {
+fn text(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<AppBody> {
     let mut response = Response::new(AppBody::Whole(Some(body.into())));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -103,10 +115,22 @@ fn claims(headers: &HeaderMap) -> Option<Value> {
 
 fn page(request: &Request<Incoming>) -> Response<AppBody> {
     let claims = claims(request.headers());
-    let who = claims.as_ref().and_then(|claims| claims.get("sub")?.as_str()).unwrap_or("?");
-    let device = claims.as_ref().and_then(|claims| claims.get("device")?.get("id")?.as_str()).unwrap_or("?");
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("?");
-    let shown = claims.as_ref().map_or_else(|| "-".to_owned(), |claims| format!("{claims:#}"));
+    let who = claims
+        .as_ref()
+        .and_then(|claims| claims.get("sub")?.as_str())
+        .unwrap_or("?");
+    let device = claims
+        .as_ref()
+        .and_then(|claims| claims.get("device")?.get("id")?.as_str())
+        .unwrap_or("?");
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("?");
+    let shown = claims
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |claims| format!("{claims:#}"));
     let body = PAGE
         .replace("{host}", &escape(host))
         .replace("{who}", &escape(who))
@@ -116,7 +140,10 @@ fn page(request: &Request<Incoming>) -> Response<AppBody> {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 async fn echo(request: Request<Incoming>) -> Response<AppBody> {
@@ -132,7 +159,11 @@ async fn echo(request: Request<Incoming>) -> Response<AppBody> {
         }
     }
     let Ok((kept, bytes, _digest, trailers)) = drain(body).await else {
-        return text(StatusCode::BAD_REQUEST, "text/plain", "the body broke off\n");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "text/plain",
+            "the body broke off\n",
+        );
     };
     json_answer(
         StatusCode::OK,
@@ -151,13 +182,22 @@ async fn echo(request: Request<Incoming>) -> Response<AppBody> {
 
 async fn upload(request: Request<Incoming>) -> Response<AppBody> {
     if request.method() != Method::POST && request.method() != Method::PUT {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "POST or PUT a file\n");
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "POST or PUT a file\n",
+        );
     }
     match drain(request.into_body()).await {
-        Ok((_kept, bytes, digest, _trailers)) => {
-            json_answer(StatusCode::CREATED, &json!({ "bytes": bytes, "sha256": digest }))
-        }
-        Err(_error) => text(StatusCode::BAD_REQUEST, "text/plain", "the upload broke off\n"),
+        Ok((_kept, bytes, digest, _trailers)) => json_answer(
+            StatusCode::CREATED,
+            &json!({ "bytes": bytes, "sha256": digest }),
+        ),
+        Err(_error) => text(
+            StatusCode::BAD_REQUEST,
+            "text/plain",
+            "the upload broke off\n",
+        ),
     }
 }
 
@@ -175,26 +215,47 @@ async fn drain(mut body: Incoming) -> Result<(Vec<u8>, u64, String, Value), hype
             }
             Err(frame) => {
                 for (name, value) in frame.trailers_ref().into_iter().flatten() {
-                    trailers.insert(name.to_string(), String::from_utf8_lossy(value.as_bytes()).into());
+                    trailers.insert(
+                        name.to_string(),
+                        String::from_utf8_lossy(value.as_bytes()).into(),
+                    );
                 }
             }
         }
     }
-    let digest = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest
+        .finish()
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok((kept, bytes, digest, trailers.into()))
 }
 
 fn query(request: &Request<Incoming>, name: &str) -> Option<u64> {
     let pairs = request.uri().query()?.split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1.parse().ok()
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)?
+        .1
+        .parse()
+        .ok()
 }
 
 fn download(request: &Request<Incoming>) -> Response<AppBody> {
-    let bytes = query(request, "bytes").unwrap_or(1 << 20).min(DOWNLOAD_BYTES);
+    let bytes = query(request, "bytes")
+        .unwrap_or(1 << 20)
+        .min(DOWNLOAD_BYTES);
     let mut response = Response::new(AppBody::Zeros(bytes));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert("content-disposition", HeaderValue::from_static("attachment; filename=\"zeros\""));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(
+        "content-disposition",
+        HeaderValue::from_static("attachment; filename=\"zeros\""),
+    );
     response
 }
 
@@ -204,7 +265,11 @@ fn events(request: &Request<Incoming>) -> Response<AppBody> {
     let count = query(request, "count").unwrap_or(u64::MAX);
     let mut timer = tokio::time::interval(interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut response = Response::new(AppBody::Ticks { timer, sent: 0, count });
+    let mut response = Response::new(AppBody::Ticks {
+        timer,
+        sent: 0,
+        count,
+    });
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -212,14 +277,22 @@ fn events(request: &Request<Incoming>) -> Response<AppBody> {
 }
 
 fn web_socket(mut request: Request<Incoming>) -> Response<AppBody> {
-    let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+    let key = request
+        .headers()
+        .get(SEC_WEBSOCKET_KEY)
+        .map(|key| derive_accept_key(key.as_bytes()));
     let Some(Ok(accept)) = key.map(HeaderValue::try_from) else {
-        return text(StatusCode::UPGRADE_REQUIRED, "text/plain", "this address speaks WebSocket\n");
+        return text(
+            StatusCode::UPGRADE_REQUIRED,
+            "text/plain",
+            "this address speaks WebSocket\n",
+        );
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        let socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         echo_messages(socket).await;
     });
     let mut response = Response::new(AppBody::Whole(None));
@@ -245,7 +318,11 @@ async fn echo_messages(mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgra
 enum AppBody {
     Whole(Option<Bytes>),
     Zeros(u64),
-    Ticks { timer: tokio::time::Interval, sent: u64, count: u64 },
+    Ticks {
+        timer: tokio::time::Interval,
+        sent: u64,
+        count: u64,
+    },
 }
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -254,11 +331,20 @@ impl http_body::Body for AppBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match self.get_mut() {
             Self::Whole(body) => body.take().filter(|body| !body.is_empty()),
             Self::Zeros(left) => {
-                let chunk = ZEROS.get(..usize::try_from(*left).unwrap_or(usize::MAX).min(ZEROS.len())).unwrap_or(&ZEROS);
+                let chunk = ZEROS
+                    .get(
+                        ..usize::try_from(*left)
+                            .unwrap_or(usize::MAX)
+                            .min(ZEROS.len()),
+                    )
+                    .unwrap_or(&ZEROS);
                 *left -= chunk.len() as u64;
                 (!chunk.is_empty()).then(|| Bytes::from_static(chunk))
             }
@@ -268,7 +354,9 @@ impl http_body::Body for AppBody {
                 }
                 std::task::ready!(timer.poll_tick(context));
                 *sent += 1;
-                Some(Bytes::from(format!("event: tick\nid: {sent}\ndata: {{\"count\":{sent}}}\n\n")))
+                Some(Bytes::from(format!(
+                    "event: tick\nid: {sent}\ndata: {{\"count\":{sent}}}\n\n"
+                )))
             }
         };
         Poll::Ready(data.map(|data| Ok(Frame::data(data))))
@@ -276,7 +364,9 @@ impl http_body::Body for AppBody {
 
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
-            Self::Whole(body) => http_body::SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Whole(body) => {
+                http_body::SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
             Self::Zeros(left) => http_body::SizeHint::with_exact(*left),
             Self::Ticks { .. } => http_body::SizeHint::default(),
         }

@@ -398,8 +398,9 @@ pub(super) fn fit(
     let headers = request.headers_mut();
     match &plan.app.host {
         HostChoice::Preserve => {
-            // One of the same is there already when the client spoke HTTP/1.1.
-            if headers.get(HOST) != Some(&plan.host) {
+            // It is there already when the client spoke HTTP/1.1.
+            let mut hosts = headers.get_all(HOST).iter();
+            if hosts.next() != Some(&plan.host) || hosts.next().is_some() {
                 headers.insert(HOST, plan.host.clone());
             }
         }

@@ -1,6 +1,8 @@
 //! Upgrades: WebSocket and others over HTTP/1.1 (RFC 9110 §7.8), WebSocket over HTTP/2 (RFC 8441), in all four
 //! combinations of the two sides. The client is told of success only after the upstream has agreed.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +25,7 @@ use super::reverse::{Plan, answer, connected, fit, send};
 use super::tunnel;
 use super::watch::Watch;
 use crate::audit::event::Outcome;
-use crate::upstream::{Checkout, ForwardError, Link, RequestBody, SendFailure, Want};
+use crate::upstream::{Checkout, ForwardError, Http2Facts, Link, RequestBody, SendFailure, Want};
 
 const WEBSOCKET: &[u8] = b"websocket";
 /// RFC 6455 §1.3.
@@ -123,7 +125,11 @@ pub(super) async fn forward(
         let mut checkout = connected(server, Want::Upgrade, &mut watch).await?;
         plan.trail.upstream(server.authority(), 1);
         let key = handshake_key(&head.headers, &upgrade, &plan);
-        let request = request(head, &upgrade, &key, &checkout, &plan).await?;
+        if let Some(Link::Http2(stream)) = checkout.link() {
+            let facts = Arc::clone(&stream.facts);
+            offered_by_peer(facts).await?;
+        }
+        let request = request(head, &upgrade, &key, &checkout, &plan)?;
         match send(&mut checkout, request, &mut watch, None, &plan).await {
             Ok(response) => break (response, checkout, key),
             Err(SendFailure {
@@ -177,7 +183,22 @@ fn handshake_key(headers: &HeaderMap, upgrade: &Upgrade, plan: &Plan) -> Option<
     HeaderValue::try_from(STANDARD.encode(random)).ok()
 }
 
-async fn request(
+/// Waits until an HTTP/2 upstream has said whether it takes WebSockets.
+async fn offered_by_peer(facts: Arc<Http2Facts>) -> Result<(), ForwardError> {
+    let deadline = Instant::now() + SETTINGS_PATIENCE;
+    while !facts.offers_extended_connect() {
+        if Instant::now() >= deadline {
+            return Err(ForwardError::UpgradeFailed(
+                "it takes no WebSockets over HTTP/2",
+            ));
+        }
+        facts.refresh();
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+fn request(
     head: Parts,
     upgrade: &Upgrade,
     key: &Option<HeaderValue>,
@@ -185,21 +206,11 @@ async fn request(
     plan: &Plan,
 ) -> Result<Request<RequestBody>, ForwardError> {
     let mut request = Request::from_parts(head, RequestBody::Empty);
-    if let Some(Link::Http2(stream)) = checkout.link() {
+    if checkout.is_http2() {
         if !upgrade.is_websocket() {
             return Err(ForwardError::UpgradeFailed(
                 "HTTP/2 carries WebSockets only",
             ));
-        }
-        let deadline = Instant::now() + SETTINGS_PATIENCE;
-        while !stream.facts.offers_extended_connect() {
-            if Instant::now() >= deadline {
-                return Err(ForwardError::UpgradeFailed(
-                    "it takes no WebSockets over HTTP/2",
-                ));
-            }
-            stream.facts.refresh();
-            sleep(Duration::from_millis(5)).await;
         }
         *request.method_mut() = Method::CONNECT;
         request

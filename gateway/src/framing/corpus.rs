@@ -173,3 +173,14 @@ pub(super) const REFUSED: [&[u8]; 147] = [
     b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
     b"\x16\x03\x01\x00\x05hello",
 ];
+
+/// The committed inputs of a fuzz target.
+pub(super) fn fuzz(target: &str) -> Vec<Vec<u8>> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/");
+    let files = std::fs::read_dir(format!("{directory}{target}")).unwrap();
+    let inputs: Vec<Vec<u8>> = files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(!inputs.is_empty());
+    inputs
+}

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -51,6 +52,8 @@ enum End {
 #[derive(Debug, Default)]
 struct Shared {
     violation: OnceLock<Violation>,
+    /// A head has begun to arrive and is not whole.
+    partial: AtomicBool,
     switch: Mutex<Switch>,
 }
 
@@ -89,6 +92,11 @@ impl Handle {
             self.violation()
                 .unwrap_or(Violation::malformed("reserved method"))
         })
+    }
+
+    /// Whether a head has begun to arrive and is not whole yet: for whoever bounds how long that may take.
+    pub fn head_is_partial(&self) -> bool {
+        self.0.partial.load(Ordering::Relaxed)
     }
 
     /// What was wrong on this connection; also set when a body was cut off.
@@ -283,7 +291,16 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
+        let polled = self.poll_passed(cx, buf);
+        let partial = self.ready == 0 && !self.held.is_empty() && self.end == End::Open;
+        self.shared.partial.store(partial, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Guarded<IO> {
+    fn poll_passed(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }

@@ -1,6 +1,6 @@
 //! One HTTP/1.1 request head (RFC 9112 §2 to §6): complete or not, and how long its body is.
 
-use super::line::{Lines, is_token, set, split_field};
+use super::line::{Lines, first_of, is_token, set, split_field};
 use super::{Limits, Violation};
 
 /// What follows a head.
@@ -72,12 +72,9 @@ impl HeadScan {
     }
 
     fn request_line(&mut self, line: &[u8]) -> Result<(), Violation> {
-        let mut words = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            return Err(Violation::malformed("request line is not three words"));
-        };
+        const WORDS: Violation = Violation::malformed("request line is not three words");
+        let (method, rest) = first_word(line).ok_or(WORDS)?;
+        let (target, version) = first_word(rest).ok_or(WORDS)?;
         if !is_token(method) {
             return Err(Violation::malformed("invalid method"));
         }
@@ -145,6 +142,11 @@ impl HeadScan {
             switch: self.connect || (self.upgrade && !self.old),
         })
     }
+}
+
+fn first_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (word, rest) = line.split_at_checked(first_of(line, b' ')?)?;
+    Some((word, rest.get(1..)?))
 }
 
 fn once(seen: &mut bool, repeated: &'static str) -> Result<(), Violation> {

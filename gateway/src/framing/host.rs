@@ -227,4 +227,14 @@ mod tests {
             let _ = parse_authority(&text);
         }
     }
+
+    /// As `tests/fuzz/fuzz_targets/host.rs` does.
+    #[test]
+    fn the_fuzz_corpus_replays() {
+        for input in crate::framing::corpus::fuzz("host") {
+            if let Ok(first) = parse_authority(std::str::from_utf8(&input).unwrap()) {
+                assert_eq!(parse_authority(&first.host).unwrap().host, first.host);
+            }
+        }
+    }
 }

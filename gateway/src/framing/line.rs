@@ -118,29 +118,39 @@ fn first_control(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// As above, with HTAB. Two words at a time; the lowest bit set in a word's mask is exact, because a borrow only ever
-/// runs upwards from a true match.
+/// As above, with HTAB.
 fn first_below_space(bytes: &[u8]) -> Option<usize> {
-    let (pairs, tail) = bytes.as_chunks::<16>();
-    for (index, pair) in pairs.iter().enumerate() {
-        let word = u128::from_le_bytes(*pair);
-        let (low, high) = (controls(word as u64), controls((word >> 64) as u64));
-        if low | high != 0 {
-            let bit = if low == 0 {
-                64 + high.trailing_zeros()
-            } else {
-                low.trailing_zeros()
-            };
-            return Some(index * 16 + (bit / 8) as usize);
+    let mut from = 0;
+    let (blocks, _) = bytes.as_chunks::<32>();
+    for block in blocks {
+        // No way out within a block: the compiler makes vector instructions of it.
+        let found = block
+            .iter()
+            .fold(false, |found, byte| found | is_control(*byte));
+        if found {
+            break;
         }
+        from += 32;
     }
-    let offset = bytes.len() - tail.len();
-    let within = tail.iter().position(|byte| *byte < 0x20 || *byte == 0x7F)?;
-    Some(offset + within)
+    let (words, tail) = bytes.get(from..)?.as_chunks::<8>();
+    for word in words {
+        let mask = controls(u64::from_le_bytes(*word));
+        // The lowest bit is exact: a borrow only ever runs upwards from a true match.
+        if mask != 0 {
+            return Some(from + (mask.trailing_zeros() / 8) as usize);
+        }
+        from += 8;
+    }
+    let within = tail.iter().position(|byte| is_control(*byte))?;
+    Some(from + within)
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < 0x20) | (byte == 0x7F)
 }
 
 /// Where `wanted` is first.
-fn first_of(bytes: &[u8], wanted: u8) -> Option<usize> {
+pub(super) fn first_of(bytes: &[u8], wanted: u8) -> Option<usize> {
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let difference = u64::from_le_bytes(*word) ^ (ONES * u64::from(wanted));

@@ -243,4 +243,17 @@ mod tests {
         inspector.release();
         assert!(matches!(inspector.advance(b"\x00"), (0, Stop::Refused(_))));
     }
+
+    /// As `tests/fuzz/fuzz_targets/guard.rs` does.
+    #[test]
+    fn the_fuzz_corpus_replays() {
+        for input in crate::framing::corpus::fuzz("guard") {
+            let (cut, stream) = input.split_first().unwrap();
+            assert_eq!(
+                run(stream, &[]),
+                run(stream, &[usize::from(*cut)]),
+                "{input:?}"
+            );
+        }
+    }
 }

@@ -330,4 +330,21 @@ mod tests {
         assert!(parse(&head(http2("https://h/?ああ"))).is_err());
         assert!(parse(&head(http2("https://h/?a=%E3%81"))).is_ok());
     }
+
+    /// As `tests/fuzz/fuzz_targets/target.rs` does.
+    #[test]
+    fn the_fuzz_corpus_replays() {
+        for input in crate::framing::corpus::fuzz("target") {
+            let text = std::str::from_utf8(&input).unwrap();
+            let (host, uri) = text.split_once('\n').unwrap();
+            let Ok(request) = Request::get(uri).header("host", host).body(()) else {
+                continue;
+            };
+            let parts = request.into_parts().0;
+            if let Ok(target) = parse(&parts) {
+                assert!(check_path(target.path).is_ok());
+                assert!(!target.path.contains("..%") && !target.path.contains("//"));
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::raw;
 use crate::config::text::quoted;
-use crate::config::{INVENTORY_SCHEMA, Report, fit, suggestion};
+use crate::config::{INVENTORY_SCHEMA, Report, describe, fit, suggestion};
 
 /// A column: its name, the path of keys it fills, and the schema of what stands in it.
 struct Column {
@@ -43,19 +43,17 @@ fn collect(schema: &'static Value, path: &mut Vec<String>, columns: &mut Vec<Col
             collect(inner, path, columns);
         } else {
             // `posture.managed` is the value of that attribute; `posture.managed.source` its source.
-            let named = if short == Some(key.as_str()) {
-                path.split_last().map_or(&[][..], |(_, rest)| rest)
-            } else {
-                path
-            };
-            let text = if short == Some(key.as_str()) {
-                schema
-            } else {
-                inner
-            }
-            .get("description");
+            let is_value = short == Some(key.as_str());
+            let shown = path.len().saturating_sub(usize::from(is_value));
+            let name = path
+                .iter()
+                .take(shown)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(".");
+            let text = if is_value { schema } else { inner }.get("description");
             columns.push(Column {
-                name: named.join("."),
+                name,
                 path: path.clone(),
                 schema: inner,
                 required: path.len() == 1
@@ -158,20 +156,20 @@ fn header<'c>(
         }
         chosen.push(column);
     }
+    let mut complete = true;
     for column in all.iter().filter(|column| column.required) {
         if !chosen
             .iter()
             .flatten()
             .any(|other| other.name == column.name)
         {
-            report.error(
-                0,
-                format!("there is no column `{}`", column.name),
-                column.description.clone(),
-            );
+            let message = format!("there is no column `{}`", column.name);
+            report.error(0, message, describe(column.schema));
+            complete = false;
         }
     }
-    Some(chosen)
+    // Without it every row would be told the same.
+    complete.then_some(chosen)
 }
 
 fn row(record: &csv::StringRecord, chosen: &[Option<&Column>], at: usize) -> DeTable<'static> {

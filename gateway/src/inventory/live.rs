@@ -9,8 +9,8 @@ use crate::config::error::Problem;
 
 impl Inventory {
     /// This inventory with what a live source observed: device id, attribute, observation. Newer replaces older, with
-    /// one exception, see [`supersedes`]. Unknown and ambiguous ids are ignored; a device nothing new is known of stays
-    /// the same `Arc<Device>`.
+    /// one exception: a less believable source cannot better what a more believable one said while that still counts.
+    /// Unknown and ambiguous ids are ignored; a device nothing new is known of stays the same `Arc<Device>`.
     #[must_use]
     pub fn with_observations<'o>(
         &self,
@@ -105,7 +105,8 @@ fn merged(posture: DevicePosture, attribute: PostureAttribute, new: Observation)
 pub(super) fn supersedes(new: &Observation, old: &Observation) -> bool {
     let newer = new.observed_at > old.observed_at;
     let as_believable = new.source <= old.source;
-    let worse = new.value == PostureValue::Flag(false);
+    // Repeating a "no" is no worsening: it would only put the reporter's name under it, and let them take it back.
+    let worse = new.value == PostureValue::Flag(false) && old.value == PostureValue::Flag(true);
     let old_had_gone_stale = old.fresh_until() <= new.observed_at;
     newer && (as_believable || worse || old_had_gone_stale)
 }

@@ -131,7 +131,7 @@ impl Inventory {
             parse_checked(text, &INVENTORY_SCHEMA, &mut report)
         };
         let rows = rows::judge(file.unwrap_or_default(), default_max_age, &mut report);
-        let (records, index) = rows::index(rows, text, &mut report);
+        let (records, index) = rows::index(rows, &mut report);
         let warnings = report.finish()?;
         Ok(live::carried_over(
             records,

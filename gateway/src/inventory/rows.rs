@@ -8,8 +8,8 @@ use masugata_policy::{
 };
 
 use super::{DeviceState, Index, Record, raw};
+use crate::config::Report;
 use crate::config::text::{PlainText, Text, Vocabulary as _, quoted};
-use crate::config::{Report, position};
 
 /// A record and where its id and identities stand, for messages.
 pub(super) struct Row {
@@ -155,7 +155,7 @@ fn words(texts: Option<Vec<Text<PlainText>>>) -> Vec<Box<str>> {
 
 /// Where every id and identity leads. Rows that share one lose their rights, both of them: nobody can say which device
 /// such a certificate is, and an attacker who gets a second row written must not inherit the first one's rights.
-pub(super) fn index(rows: Vec<Row>, text: &str, report: &mut Report<'_>) -> (Vec<Record>, Index) {
+pub(super) fn index(rows: Vec<Row>, report: &mut Report<'_>) -> (Vec<Record>, Index) {
     let mut index = Index::default();
     let mut ambiguous = vec![false; rows.len()];
     let mut ids_at = Vec::with_capacity(rows.len());
@@ -175,7 +175,7 @@ pub(super) fn index(rows: Vec<Row>, text: &str, report: &mut Report<'_>) -> (Vec
             }
             let (other, line) = ids_at
                 .get(first)
-                .map_or(("", 0), |(id, at)| (*id, position(text, *at).0));
+                .map_or(("", 0), |(id, at)| (*id, report.position(*at).0));
             let message = format!(
                 "devices {} and {} have the same {what} {}",
                 quoted(other),

@@ -49,9 +49,6 @@ fn method(reference: &str) -> Method {
     }
 }
 
-/// Values of OpenID Connect Extended Authentication Profile ACR 1.0, which mean the same everywhere.
-const PHISHING_RESISTANT: [&str; 2] = ["phr", "phrh"];
-
 /// What a token says about how its subject was authenticated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence<'a> {
@@ -78,13 +75,12 @@ pub(super) fn weigh<'a>(issuer: &config::Issuer, evidence: Evidence<'a>) -> Assu
     let contexts = || evidence.acr.iter().chain(evidence.acrs).copied();
     let resistant = contexts().find(|acr| among(&issuer.acr_phishing_resistant, acr));
     let several = contexts().find(|acr| among(&issuer.acr_multi_factor, acr));
-    let profile = contexts().find(|acr| PHISHING_RESISTANT.contains(acr));
     let proved = resistant.is_some() || several.is_some() || has_two_factors(evidence.amr);
     Assurance {
         multi_factor: proved || issuer.multi_factor_out_of_band,
         out_of_band: !proved && issuer.multi_factor_out_of_band,
-        phishing_resistant: resistant.is_some() || profile.is_some(),
-        acr: resistant.or(profile).or(several).or(evidence.acr),
+        phishing_resistant: resistant.is_some(),
+        acr: resistant.or(several).or(evidence.acr),
     }
 }
 
@@ -233,9 +229,8 @@ mod tests {
             (Some("GOLD"), &[], (false, false)),
             (Some("1"), &["c1"], (true, false)),
             (Some("1"), &["c2", "c3"], (true, true)),
-            // Of the extended profile: resistant, and silent about the number of factors.
-            (Some("phr"), &[], (false, true)),
-            (Some("phrh"), &[], (false, true)),
+            // Only what is configured counts; `phr` and `phrh` are in the default configuration.
+            (Some("phr"), &[], (false, false)),
             (Some(""), &[""], (false, false)),
         ] {
             assert_eq!(weighed(acr, acrs, &[]), expected, "{acr:?} {acrs:?}");

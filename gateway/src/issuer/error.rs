@@ -4,8 +4,12 @@
 //! reduced to harmless characters by [`Cleaned`] before they come anywhere near a log.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::denial::{Denial, DenialReason};
+
+/// When it is worth asking again after an issuer could not be reached: fetches are tried about this often.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a credential is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,7 +132,14 @@ impl From<BindingFault> for CredentialError {
 
 impl From<CredentialError> for Denial {
     fn from(error: CredentialError) -> Self {
-        Self::new(error.reason()).with_detail(error.to_string())
+        let denial = Self::new(error.reason()).with_detail(error.to_string());
+        match error {
+            CredentialError::IssuerUnavailable { .. } => denial.with_retry_after(RETRY_AFTER),
+            CredentialError::Malformed(_)
+            | CredentialError::Invalid(_)
+            | CredentialError::Expired(_)
+            | CredentialError::NotBound(_) => denial,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Addresses come from the configuration, or from a discovery document that was fetched by this code and names the
 //! configured issuer; never from a token. No proxy, no redirect, no plain HTTP except to this very machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,18 @@ impl Location {
         self.secure
     }
 
+    /// Where plain HTTP goes. Names are not looked up: a name server could say that `localhost` is elsewhere.
+    fn on_this_machine(&self) -> Vec<SocketAddr> {
+        let addresses = match self.host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        };
+        addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(address, self.port))
+            .collect()
+    }
+
     /// The same server, another path.
     pub(super) fn with_target(&self, target: &str) -> Self {
         Self {
@@ -103,11 +115,15 @@ impl Location {
     }
 }
 
+/// A loopback address, or a name that means one (RFC 6761 §6.3).
 fn is_this_machine(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => {
+            let lower = host.to_ascii_lowercase();
+            lower == "localhost" || lower.ends_with(".localhost")
+        }
+    }
 }
 
 /// Why a document could not be had.
@@ -170,12 +186,14 @@ impl Transport {
     }
 
     async fn fetch(&self, location: &Location) -> Result<Bytes, FetchError> {
+        let connect = |error: std::io::Error| FetchError::Connect(error.to_string());
+        if !location.secure {
+            let stream = TcpStream::connect(&*location.on_this_machine()).await;
+            return exchange(stream.map_err(connect)?, location).await;
+        }
         let stream = TcpStream::connect((&*location.host, location.port))
             .await
-            .map_err(|error| FetchError::Connect(error.to_string()))?;
-        if !location.secure {
-            return exchange(stream, location).await;
-        }
+            .map_err(connect)?;
         let name = ServerName::try_from(location.host.to_string())
             .map_err(|error| FetchError::Tls(error.to_string()))?;
         let stream = self
@@ -298,6 +316,7 @@ mod tests {
             "https://id.example/realms/a",
             "https://id.example:8443",
             "http://localhost:8080/realms/a",
+            "http://id.localhost:8080/realms/a",
             "http://127.0.0.1",
             "http://[::1]:1/x?y=z",
         ] {
@@ -308,6 +327,8 @@ mod tests {
             ("http://169.254.169.254/latest", LocationFault::Insecure),
             ("http://localhost.evil.example", LocationFault::Insecure),
             ("http://10.0.0.1", LocationFault::Insecure),
+            ("http://127.0.0.1.evil.example", LocationFault::Insecure),
+            ("http://evillocalhost", LocationFault::Insecure),
             ("file:///etc/passwd", LocationFault::Syntax),
             ("ftp://id.example/x", LocationFault::Insecure),
             ("/relative", LocationFault::Syntax),
@@ -328,6 +349,20 @@ mod tests {
         assert_eq!(&*location.authority, "[2001:db8::1]:8443");
         assert_eq!(location.path(), "/a/b");
         assert!(location.is_secure());
+    }
+
+    #[test]
+    fn plain_http_never_leaves_this_machine() {
+        for url in [
+            "http://localhost:8080",
+            "http://id.localhost:8080",
+            "http://127.0.0.9",
+            "http://[::1]",
+        ] {
+            let addresses = Location::parse(url).unwrap().on_this_machine();
+            assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+            assert!(!addresses.is_empty());
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Who vouches for people: bearer tokens in, verified identities out.
 //!
-//! A token's way: [`jws`] takes it apart, `iss` picks one configured issuer, [`keys`] of that issuer check the signature,
-//! [`claims`] checks everything else and [`assurance`] weighs how well the person proved who they are. [`source`] keeps
-//! the keys, [`fetch`] and [`discovery`] get them, [`cache`] sees to it that no token is verified twice. [`challenge`] and
+//! A token's way: `jws` takes it apart, `iss` picks one configured issuer, `keys` of that issuer check the signature,
+//! `claims` checks everything else and [`assurance`] weighs how well the person proved who they are. `source` keeps
+//! the keys, `fetch` and `discovery` get them, `cache` sees to it that no token is verified twice. [`challenge`] and
 //! [`metadata`] tell clients what they should have sent.
 //!
 //! The signature library is aws-lc, called directly: the header and claims have to be read more strictly than a JWT

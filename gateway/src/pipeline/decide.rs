@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use masugata_policy::{Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp};
+use masugata_policy::{
+    Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp,
+};
 
 use super::posture::Assessed;
 use super::route::Routed;
@@ -34,11 +36,11 @@ impl Authorized {
 }
 
 pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, Denial> {
-    let (routed, record, credentials) = assessed.into_parts().into_parts();
+    let (routed, device, credentials) = assessed.into_parts().into_parts();
     let question = Question {
         principal: &credentials.principal,
         authentication: &credentials.authentication,
-        device: &record.device,
+        device: &device,
         action: routed.action,
         app: &routed.app,
         method: routed.exchange.head.method.as_str(),
@@ -47,7 +49,11 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         address: routed.client_address,
     };
     let permit = ask(state, &question, routed.exchange.received_at)?;
-    Ok(Authorized { routed, permit, expires_at: credentials.expires_at })
+    Ok(Authorized {
+        routed,
+        permit,
+        expires_at: credentials.expires_at,
+    })
 }
 
 /// Everything a decision depends on besides the state and the time; a lease keeps it and asks again.
@@ -63,7 +69,11 @@ pub(super) struct Question<'a> {
     pub(super) address: IpAddr,
 }
 
-pub(super) fn ask(state: &State, question: &Question<'_>, now: Timestamp) -> Result<Permit, Denial> {
+pub(super) fn ask(
+    state: &State,
+    question: &Question<'_>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
     let request = Request {
         principal: question.principal,
         device: question.device,
@@ -78,11 +88,16 @@ pub(super) fn ask(state: &State, question: &Question<'_>, now: Timestamp) -> Res
             networks: state.networks.containing(question.address),
         },
     };
-    state.policies.decide(&request, state.zone.now(now)).map_err(|deny| {
-        let mut denial = Denial::from(deny);
-        if let Some(challenge) = denial.challenge.as_mut() {
-            challenge.acr_values.clone_from(&question.app.config.requirements.acr_values);
-        }
-        denial
-    })
+    state
+        .policies
+        .decide(&request, state.zone.now(now))
+        .map_err(|deny| {
+            let mut denial = Denial::from(deny);
+            if let Some(challenge) = denial.challenge.as_mut() {
+                challenge
+                    .acr_values
+                    .clone_from(&question.app.config.requirements.acr_values);
+            }
+            denial
+        })
 }

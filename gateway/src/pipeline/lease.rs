@@ -65,22 +65,25 @@ impl DecisionLease {
         }
     }
 
-    fn ask_again(&self, shared: &Shared, state: &State, now: Timestamp) -> Result<(), Denial> {
+    fn ask_again(&self, state: &State, now: Timestamp) -> Result<(), Denial> {
         if now >= self.credentials.expires_at {
             return Err(DenialReason::CredentialExpired.into());
         }
-        let app = state.routes.resolve(&self.host, self.uri.path()).filter(|app| app.name == self.app);
+        let app = state
+            .routes
+            .resolve(&self.host, self.uri.path())
+            .filter(|app| app.name == self.app);
         let app = app.ok_or(DenialReason::RouteNotFound)?;
-        let record = authenticate::device::establish(state, &self.connection, now)?;
-        state.still_vouched_for(&self.credentials.principal, record.device.id())?;
+        let device = authenticate::device::establish(state, &self.connection, now)?;
+        state.still_vouched_for(&self.credentials.principal, device.id())?;
         authenticate::check_assurance(app, &self.credentials, now)?;
-        posture::check(app, &record, now)?;
+        posture::check(app, &device, now)?;
         let permit = decide::ask(
             state,
             &Question {
                 principal: &self.credentials.principal,
                 authentication: &self.credentials.authentication,
-                device: &record.device,
+                device: &device,
                 action: self.action,
                 app,
                 method: self.method.as_str(),
@@ -90,10 +93,13 @@ impl DecisionLease {
             },
             now,
         )?;
-        let _ = shared;
         self.generation.store(state.generation, Ordering::Relaxed);
-        let horizon = permit.holds_until().min(self.credentials.expires_at).min(now.plus(LONGEST_TRUST));
-        self.holds_until.store(horizon.as_millis(), Ordering::Relaxed);
+        let horizon = permit
+            .holds_until()
+            .min(self.credentials.expires_at)
+            .min(now.plus(LONGEST_TRUST));
+        self.holds_until
+            .store(horizon.as_millis(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -112,6 +118,6 @@ impl Lease for DecisionLease {
         if unchanged && now.as_millis() < self.holds_until.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.ask_again(&shared, &state, now).map_err(|denial| denial.reason)
+        self.ask_again(&state, now).map_err(|denial| denial.reason)
     }
 }

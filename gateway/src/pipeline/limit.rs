@@ -7,11 +7,12 @@ use std::sync::Arc;
 use masugata_policy::{Permit, Timestamp};
 
 use super::decide::Authorized;
-use crate::audit::trail::Facts;
-use crate::denial::{Denial, DenialReason};
+use crate::assertion::Facts;
+use crate::audit::trail;
+use crate::denial::Denial;
 use crate::exchange::Exchange;
 use crate::limits::quota::LimitSubject;
-use crate::state::{AppState, State};
+use crate::state::AppState;
 
 /// A request that may be forwarded; the only thing `forward` accepts.
 pub(super) struct Admitted(Authorized);
@@ -23,29 +24,47 @@ impl Admitted {
     pub(super) fn authorized(&self) -> &Authorized {
         &self.0
     }
-    pub(in crate::pipeline) fn into_parts(self) -> (Exchange, Arc<AppState>, Permit, IpAddr, bool) {
-        let (routed, permit, _expires_at): (_, _, Timestamp) = self.0.into_parts();
-        (routed.exchange, routed.app, permit, routed.client_address, routed.from_trusted_forwarder)
+    pub(super) fn app(&self) -> &AppState {
+        &self.0.routed().app
+    }
+    pub(super) fn received_at(&self) -> Timestamp {
+        self.0.routed().exchange.received_at
+    }
+    /// What the app will be told.
+    pub(super) fn assertion(&self) -> Facts<'_> {
+        let permit = self.0.permit();
+        Facts {
+            principal: permit.principal(),
+            device: permit.device(),
+            authentication: permit.authentication(),
+            app: permit.app(),
+            audience: &self.app().config.audience,
+            credential_until: self.0.expires_at(),
+        }
+    }
+    pub(in crate::pipeline) fn into_parts(self) -> (Exchange, Arc<AppState>, IpAddr, bool) {
+        let (routed, _permit, _expires_at) = self.0.into_parts();
+        (
+            routed.exchange,
+            routed.app,
+            routed.client_address,
+            routed.from_trusted_forwarder,
+        )
     }
 }
 
-pub(super) fn admit(state: &State, authorized: Authorized, facts: &mut Facts) -> Result<Admitted, Denial> {
+pub(super) fn admit(authorized: Authorized, facts: &mut trail::Facts) -> Result<Admitted, Denial> {
     let routed = authorized.routed();
     let permit = authorized.permit();
     let subject = LimitSubject {
         address: routed.client_address,
         device: permit.device().id(),
         principal: permit.principal().id(),
-        app: permit.app().name(),
         method: &routed.exchange.head.method,
     };
-    match state.limits.admit(&subject) {
+    match routed.app.limits.admit(&subject) {
         Ok(observed) => facts.observed_limits.extend(observed),
-        Err(exceeded) => {
-            return Err(Denial::new(DenialReason::QuotaExceeded)
-                .with_retry_after(exceeded.retry_after)
-                .with_detail(format!("limit `{}`", exceeded.limit)));
-        }
+        Err(exceeded) => return Err(exceeded.into()),
     }
     Ok(Admitted(authorized))
 }

@@ -21,16 +21,17 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
+use crate::audit::event::Outcome;
 use crate::audit::trail::{CompletionTrail, Opening, Trail};
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, RequestId};
 use crate::forward::{self, Body, ForwardError, Outbound};
-use crate::framing::h1::Violation;
+use crate::framing::Violation;
 use crate::gateway::Shared;
 use crate::issuer::challenge;
-use crate::respond::{self, Preferences};
-use crate::state::{AppState, State};
+use crate::respond::{self, Preferences, UpstreamFailure};
+use crate::state::{AppState, Backend, State};
 
 use lease::DecisionLease;
 use limit::Admitted;
@@ -54,7 +55,7 @@ pub(crate) async fn serve(
         started: shared.clock.monotonic(),
     };
     let id = exchange.id;
-    let mut trail = Trail::open(
+    let trail = Trail::open(
         &shared.auditor,
         Opening {
             request: id,
@@ -71,30 +72,44 @@ pub(crate) async fn serve(
         Ok(response) => return response,
         Err(halt) => halt,
     };
-    let (response, completion) = match halt {
-        Halt::Denied(denial, mut trail) => {
-            let app = trail.facts.app.as_ref().and_then(|app| state.app(app.name()));
-            shared.metrics.denied(denial.reason, app.map(|app| &*app.metrics));
+    let (response, completion, outcome) = match halt {
+        Halt::Denied(denied) => {
+            let (denial, mut trail) = *denied;
+            let app = trail
+                .facts
+                .app
+                .as_ref()
+                .and_then(|app| state.app(app.name()));
+            shared.metrics.denied(
+                app.map_or(&shared.metrics.unrouted, |app| &app.metrics),
+                denial.reason,
+            );
             tracing::debug!(request = %id, reason = denial.reason.code(), detail = denial.detail.as_deref(), "denied");
             let challenge = challenge(&state, app, trail.facts.host.as_deref(), &denial);
             trail.denied(&denial);
-            (respond::denial(&denial, &preferences, id, &state.config.pages, challenge), trail.into_completion())
+            let response =
+                respond::denial(&denial, preferences, id, &state.config.pages, challenge);
+            (response, trail.into_completion(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
             tracing::debug!(request = %id, %error, "not forwarded");
-            (respond::upstream_failure(&error, &preferences, id, &state.config.pages), completion)
+            (
+                failure(&error, preferences, id, &state),
+                completion,
+                error.outcome(),
+            )
         }
-        Halt::Answered(response, completion) => (response, completion),
+        Halt::Answered(response, completion) => (response, completion, Outcome::Completed),
     };
     completion.answered(response.status());
     let (head, bytes) = response.into_parts();
-    Response::from_parts(head, Body::recorded(bytes, completion))
+    Response::from_parts(head, Body::recorded(bytes, completion, outcome))
 }
 
 /// Why a request does not come back from upstream.
 enum Halt {
     /// A stage said no; the record is still to be written.
-    Denied(Denial, Trail),
+    Denied(Box<(Denial, Trail)>),
     /// It was permitted, and the upstream failed.
     Failed(ForwardError, Arc<CompletionTrail>),
     /// The gateway itself is the resource.
@@ -109,9 +124,13 @@ async fn run(
     mut trail: Trail,
 ) -> Result<Response<Body>, Halt> {
     match examine(shared, state, exchange, violation, &mut trail).await {
-        Err(denial) => Err(Halt::Denied(denial, trail)),
-        Ok(Examined::WellKnown(response)) => Err(Halt::Answered(*response, trail.into_completion())),
-        Ok(Examined::Admitted(admitted)) => forward(shared, state, *admitted, trail.into_completion()).await,
+        Err(denial) => Err(Halt::Denied(Box::new((denial, trail)))),
+        Ok(Examined::WellKnown(response)) => {
+            Err(Halt::Answered(*response, trail.into_completion()))
+        }
+        Ok(Examined::Admitted(admitted)) => {
+            forward(shared, state, *admitted, trail.into_completion()).await
+        }
     }
 }
 
@@ -134,17 +153,22 @@ async fn examine(
         Target::App(routed) => routed,
         Target::WellKnown(response) => {
             // Public, and governed by no policy; recorded like everything else.
-            trail.permitted(Arc::default(), None).map_err(|_full| DenialReason::AuditUnavailable)?;
+            trail
+                .permitted(Arc::default(), None)
+                .map_err(|_full| DenialReason::AuditUnavailable)?;
             return Ok(Examined::WellKnown(response));
         }
     };
-    let authenticated = authenticate::establish(shared, state, routed, facts).await?;
+    let authenticated = authenticate::establish(shared, state, *routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;
-    let admitted = limit::admit(state, authorized, facts)?;
+    let admitted = limit::admit(authorized, facts)?;
     let permit = admitted.permit();
     trail
-        .permitted(Arc::clone(permit.policies()), Some(permit.version().clone()))
+        .permitted(
+            Arc::clone(permit.policies()),
+            Some(permit.version().clone()),
+        )
         .map_err(|_full| DenialReason::AuditUnavailable)?;
     Ok(Examined::Admitted(Box::new(admitted)))
 }
@@ -155,39 +179,84 @@ async fn forward(
     admitted: Admitted,
     completion: Arc<CompletionTrail>,
 ) -> Result<Response<Body>, Halt> {
-    let lease = DecisionLease::new(shared, state, &admitted);
-    let (exchange, app, permit, client_address, from_trusted_forwarder) = admitted.into_parts();
-    let assertion = state.signer.header_for(&permit, &app.config.audience, exchange.received_at);
+    admitted.app().metrics.permitted.increment();
+    let forward = match &admitted.app().backend {
+        Backend::Proxy(forward) => Arc::clone(forward),
+        Backend::Answer(answer) => return Err(Halt::Answered(answer.clone(), completion)),
+    };
+    let assertion = state
+        .signer
+        .header_for(&admitted.assertion(), admitted.received_at());
+    let Ok(assertion) = assertion else {
+        tracing::error!("cannot sign an assertion");
+        return Err(Halt::Failed(
+            ForwardError::Cut(DenialReason::Internal),
+            completion,
+        ));
+    };
+    let lease = Box::new(DecisionLease::new(shared, state, &admitted));
+    let (exchange, app, client_address, from_trusted_forwarder) = admitted.into_parts();
     let outbound = Outbound {
         head: exchange.head,
         body: exchange.body,
-        app: Arc::clone(&app.forward),
+        app: forward,
         connection: exchange.connection,
         client_address,
         request_id: exchange.id,
         assertion: Some(assertion),
         from_trusted_forwarder,
         trail: Arc::clone(&completion),
-        lease: Box::new(lease),
+        lease,
     };
-    let forwarded = forward::forward(outbound).await;
-    let took = shared.clock.monotonic().saturating_duration_since(exchange.started);
-    match forwarded {
+    match forward::forward(outbound).await {
         Ok(response) => {
             completion.answered(response.status());
-            app.metrics.answered(response.status(), took);
+            app.metrics.answered(response.status());
             Ok(response)
         }
         Err(error) => {
-            app.metrics.answered(error.status(), took);
-            shared.metrics.upstream_failed(&app.name, error.code());
+            app.metrics.answered(error.status());
+            app.metrics.upstream_failed(error.code());
             Err(Halt::Failed(error, completion))
         }
     }
 }
 
 /// `WWW-Authenticate` for a denial that better credentials would change.
-fn challenge(state: &State, app: Option<&Arc<AppState>>, host: Option<&str>, denial: &Denial) -> Option<HeaderValue> {
-    let metadata = app.zip(host).map(|(app, host)| app.metadata_url(state, host));
-    challenge::header(denial.reason, denial.challenge.as_ref(), metadata.as_deref())
+fn challenge(
+    state: &State,
+    app: Option<&Arc<AppState>>,
+    host: Option<&str>,
+    denial: &Denial,
+) -> Option<HeaderValue> {
+    let metadata = app
+        .zip(host)
+        .map(|(app, host)| app.metadata_url(state, host));
+    challenge::header(
+        denial.reason,
+        denial.challenge.as_ref(),
+        metadata.as_deref(),
+    )
+}
+
+/// What the client is told when its request was permitted and still did not come back.
+fn failure(
+    error: &ForwardError,
+    preferences: Preferences,
+    id: RequestId,
+    state: &State,
+) -> Response<Bytes> {
+    let pages = &state.config.pages;
+    match error.denial() {
+        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, None),
+        None => {
+            let failure = UpstreamFailure {
+                code: error.code(),
+                status: error.status(),
+                error: error.proxy_status(),
+                retry_after: None,
+            };
+            respond::upstream_failure(&failure, preferences, id, pages)
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! Third stage: is what the app demands of a device known, fresh and good? Policies may read the same facts; this stage
 //! exists so that the person is told exactly which one to repair.
 
-use masugata_policy::Timestamp;
+use masugata_policy::{Device, Timestamp};
 
 use super::authenticate::Authenticated;
 use crate::denial::Denial;
-use crate::inventory::Record;
 use crate::state::AppState;
 
 /// A request from a device that meets the app's posture requirements.
@@ -19,11 +18,17 @@ impl Assessed {
 
 pub(super) fn assess(authenticated: Authenticated) -> Result<Assessed, Denial> {
     let routed = authenticated.routed();
-    check(&routed.app, authenticated.record(), routed.exchange.received_at)?;
+    check(
+        &routed.app,
+        authenticated.device(),
+        routed.exchange.received_at,
+    )?;
     Ok(Assessed(authenticated))
 }
 
 /// The rule itself; a lease asks it again.
-pub(super) fn check(app: &AppState, record: &Record, now: Timestamp) -> Result<(), Denial> {
-    Ok(record.device.posture().assess(&app.config.requirements.posture, now)?)
+pub(super) fn check(app: &AppState, device: &Device, now: Timestamp) -> Result<(), Denial> {
+    Ok(device
+        .posture()
+        .assess(&app.config.requirements.posture, now)?)
 }

@@ -12,8 +12,7 @@ use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::headers;
-use crate::framing::h1::Violation;
-use crate::framing::target;
+use crate::framing::{self, Violation};
 use crate::state::{AppState, State};
 
 /// A request with the app it is for.
@@ -30,7 +29,7 @@ pub(super) struct Routed {
 
 /// What a request is for.
 pub(super) enum Target {
-    App(Routed),
+    App(Box<Routed>),
     /// A built-in public endpoint, answered already.
     WellKnown(Box<Response<Bytes>>),
 }
@@ -42,28 +41,40 @@ pub(super) fn resolve(
     facts: &mut Facts,
 ) -> Result<Target, Denial> {
     if let Some(violation) = violation {
-        return Err(Denial::new(violation.reason).with_detail(violation.what));
+        return Err(violation.into());
     }
     let head = &exchange.head;
-    let parsed = target::parse(head)?;
+    let parsed = framing::parse(head)?;
     let host: Box<str> = parsed.host().into();
     facts.host = Some(host.clone());
-    if !state.host_modes.may_serve(&exchange.connection, &host) {
+    if !state.host_modes.may_serve(&exchange.connection.tls, &host) {
         return Err(DenialReason::Misdirected.into());
     }
-    if headers::names_us_in_via(&head.headers, &state.via_pseudonym) {
+    if headers::is_loop(&head.headers, state.instance.pseudonym()) {
         return Err(DenialReason::LoopDetected.into());
     }
-    if let Some(response) = well_known::answer(state, head, &host) {
+    if let Some(response) = well_known::answer(state, head, &host, exchange.received_at) {
         return Ok(Target::WellKnown(Box::new(response)));
     }
-    let app = Arc::clone(state.routes.resolve(&host, head.uri.path()).ok_or(DenialReason::RouteNotFound)?);
-    let action = target::action_of(head);
+    let app = Arc::clone(
+        state
+            .routes
+            .resolve(&host, head.uri.path())
+            .ok_or(DenialReason::RouteNotFound)?,
+    );
+    let action = framing::action_of(head)?;
     facts.app = Some(Arc::clone(&app.policy));
     facts.action = Some(action);
     if action == Action::Connect && !app.config.upgrades {
         return Err(DenialReason::UpgradeNotAllowed.into());
     }
     let (client_address, from_trusted_forwarder) = state.client_address(&exchange);
-    Ok(Target::App(Routed { exchange, app, action, host, client_address, from_trusted_forwarder }))
+    Ok(Target::App(Box::new(Routed {
+        exchange,
+        app,
+        action,
+        host,
+        client_address,
+        from_trusted_forwarder,
+    })))
 }

@@ -5,13 +5,19 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 
+use masugata_policy::Timestamp;
+
+use crate::assertion::JWKS_PATH;
+use crate::issuer::metadata::WELL_KNOWN as RESOURCE_METADATA;
 use crate::state::State;
 
-const JWKS: &str = "/.well-known/masugata/jwks.json";
-const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
-
 /// The answer, or `None` when the path is not one of ours. Only GET and HEAD are: anything else is an app's business.
-pub(super) fn answer(state: &State, head: &Parts, host: &str) -> Option<Response<Bytes>> {
+pub(super) fn answer(
+    state: &State,
+    head: &Parts,
+    host: &str,
+    now: Timestamp,
+) -> Option<Response<Bytes>> {
     if head.method != Method::GET && head.method != Method::HEAD {
         return None;
     }
@@ -19,8 +25,8 @@ pub(super) fn answer(state: &State, head: &Parts, host: &str) -> Option<Response
     if !path.starts_with("/.well-known/") {
         return None;
     }
-    let body = if path == JWKS {
-        state.signer.jwks()
+    let body = if path == JWKS_PATH {
+        state.signer.jwks(now)
     } else {
         // RFC 9728 §3.1: the resource's path follows the well-known name.
         let resource = path.strip_prefix(RESOURCE_METADATA)?;
@@ -30,10 +36,17 @@ pub(super) fn answer(state: &State, head: &Parts, host: &str) -> Option<Response
         }
         state.routes.resolve(host, resource)?.metadata(state, host)
     };
-    let body = if head.method == Method::HEAD { Bytes::new() } else { body };
+    let body = if head.method == Method::HEAD {
+        Bytes::new()
+    } else {
+        body
+    };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=60"),
+    );
     Some(response)
 }

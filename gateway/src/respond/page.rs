@@ -43,6 +43,7 @@ body{margin:0;min-height:100vh;display:flex;flex-direction:column;background:var
 font:1rem/1.7 system-ui,-apple-system,'Segoe UI','Hiragino Sans','Yu Gothic UI','Noto Sans CJK JP','Noto Sans JP',sans-serif;\
 overflow-wrap:anywhere;line-break:strict}
 header,main,footer{width:100%;max-width:40rem;margin:0 auto;padding:0 1.25rem}
+header,footer{padding:0 2.3rem}
 header{padding-top:1.5rem;padding-bottom:1rem;font-weight:600;color:var(--soft)}
 main{background:var(--sheet);border:1px solid var(--line);border-radius:.75rem;padding:2rem 2.25rem 1.75rem}
 h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.4;text-wrap:balance;word-break:auto-phrase}
@@ -55,14 +56,13 @@ dt{color:var(--soft)}
 dd{margin:0}
 code{font:.875rem/1.6 ui-monospace,Consolas,Menlo,monospace;user-select:all}
 footer{padding-top:1rem;padding-bottom:2rem;font-size:.85rem;color:var(--soft)}
-@media(max-width:44rem){main{border-width:1px 0;border-radius:0;padding:1.5rem 1.25rem}h1{font-size:1.3rem}}
+@media(max-width:44rem){header,footer{padding-left:1.25rem;padding-right:1.25rem}main{border-width:1px 0;border-radius:0;padding:1.5rem 1.25rem}h1{font-size:1.3rem}}
 @media(max-width:26rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}
 ";
 
 /// The labels around the text.
 struct Labels {
     remedy: &'static str,
-    setting: &'static str,
     contact: &'static str,
     code: &'static str,
     request: &'static str,
@@ -73,7 +73,6 @@ fn labels(language: Language) -> Labels {
     match language {
         Language::English => Labels {
             remedy: "What you can do",
-            setting: "The setting",
             contact: "Help desk",
             code: "Code",
             request: "Request number",
@@ -81,7 +80,6 @@ fn labels(language: Language) -> Labels {
         },
         Language::Japanese => Labels {
             remedy: "対処方法",
-            setting: "対象の設定",
             contact: "お問い合わせ先",
             code: "コード",
             request: "リクエスト番号",
@@ -117,15 +115,14 @@ impl fmt::Display for Page<'_> {
 
 impl Page<'_> {
     fn write_remedy(&self, out: &mut fmt::Formatter<'_>, labels: &Labels) -> fmt::Result {
-        write!(
-            out,
-            "<div class=\"do\">\n<h2>{}</h2>\n<p>{}</p>\n",
-            labels.remedy,
-            Escaped(self.remedy)
-        )?;
+        if let Some((setting, _)) = self.setting {
+            writeln!(out, "<p><strong>{}</strong></p>", Escaped(setting))?;
+        }
+        write!(out, "<div class=\"do\">\n<h2>{}</h2>\n", labels.remedy)?;
         if let Some((_, Some(remedy))) = self.setting {
             writeln!(out, "<p>{}</p>", Escaped(remedy))?;
         }
+        writeln!(out, "<p>{}</p>", Escaped(self.remedy))?;
         if let Some(seconds) = self.retry_after {
             writeln!(out, "<p>{}</p>", Wait(seconds, self.language))?;
         }
@@ -134,11 +131,13 @@ impl Page<'_> {
 
     fn write_facts(&self, out: &mut fmt::Formatter<'_>, labels: &Labels) -> fmt::Result {
         out.write_str("<dl>\n")?;
-        if let Some((setting, _)) = self.setting {
-            fact(out, labels.setting, setting)?;
-        }
         if let Some(contact) = self.contact {
-            fact(out, labels.contact, contact)?;
+            writeln!(
+                out,
+                "<dt>{}</dt><dd>{}</dd>",
+                labels.contact,
+                Escaped(contact)
+            )?;
         }
         write!(
             out,
@@ -150,10 +149,6 @@ impl Page<'_> {
             Escaped(self.request_id)
         )
     }
-}
-
-fn fact(out: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
-    writeln!(out, "<dt>{label}</dt><dd>{}</dd>", Escaped(text))
 }
 
 /// How long to wait, in words.

@@ -154,7 +154,7 @@ fn english(reason: DenialReason) -> Words {
         DenialReason::PostureFailing => words(
             "This device does not meet a security requirement",
             "A security setting that this application requires is not in order.",
-            "Correct the setting below, wait for the next report, then try again.",
+            "Once it is corrected, wait for the next report of the device, then try again.",
         ),
         DenialReason::NoPermit => words(
             "You do not have access",
@@ -324,7 +324,7 @@ fn japanese(reason: DenialReason) -> Words {
         DenialReason::PostureFailing => words(
             "端末がセキュリティの条件を満たしていません",
             "このアプリケーションに必要なセキュリティ設定が整っていません。",
-            "下記の設定を直し、次の報告を待ってから、もう一度お試しください。",
+            "設定を直したら、端末の次の報告を待ってから、もう一度お試しください。",
         ),
         DenialReason::NoPermit => words(
             "アクセス権がありません",

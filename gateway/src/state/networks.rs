@@ -18,11 +18,20 @@ pub(crate) struct Networks {
 
 impl Networks {
     pub(crate) fn build(networks: &[config::Network]) -> Self {
-        let all = || networks.iter().flat_map(|network| network.ranges.iter().map(|range| (range.trunc(), &network.name)));
+        let all = || {
+            networks.iter().flat_map(|network| {
+                network
+                    .ranges
+                    .iter()
+                    .map(|range| (range.trunc(), &network.name))
+            })
+        };
         let mut ranges: Vec<(IpNet, NetworkNames)> = all()
             .map(|(range, _)| {
-                let mut names: Vec<Box<str>> =
-                    all().filter(|(outer, _)| outer.contains(&range)).map(|(_, name)| name.as_str().into()).collect();
+                let mut names: Vec<Box<str>> = all()
+                    .filter(|(outer, _)| outer.contains(&range))
+                    .map(|(_, name)| name.as_str().into())
+                    .collect();
                 names.sort_unstable();
                 names.dedup();
                 (range, names.into())
@@ -30,13 +39,19 @@ impl Networks {
             .collect();
         ranges.sort_by_key(|(range, _)| std::cmp::Reverse(range.prefix_len()));
         ranges.dedup_by(|left, right| left.0 == right.0);
-        Self { ranges, none: NetworkNames::from([]) }
+        Self {
+            ranges,
+            none: NetworkNames::from([]),
+        }
     }
 
     /// Names of the networks that contain `address`, sorted.
     pub(crate) fn containing(&self, address: IpAddr) -> &NetworkNames {
         let address = address.to_canonical();
-        self.ranges.iter().find(|(range, _)| range.contains(&address)).map_or(&self.none, |(_, names)| names)
+        self.ranges
+            .iter()
+            .find(|(range, _)| range.contains(&address))
+            .map_or(&self.none, |(_, names)| names)
     }
 }
 
@@ -46,14 +61,24 @@ mod tests {
     use proptest::prelude::*;
 
     fn network(name: &str, ranges: &[&str]) -> config::Network {
-        config::Network { name: name.into(), ranges: ranges.iter().map(|range| range.parse().unwrap()).collect() }
+        config::Network {
+            name: name.into(),
+            ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+        }
     }
 
     #[test]
     fn nested_ranges_give_all_their_names() {
-        let networks = Networks::build(&[network("all", &["10.0.0.0/8"]), network("tokyo", &["10.1.0.0/16", "fd00::/8"])]);
+        let networks = Networks::build(&[
+            network("all", &["10.0.0.0/8"]),
+            network("tokyo", &["10.1.0.0/16", "fd00::/8"]),
+        ]);
         let names = |address: &str| -> Vec<String> {
-            networks.containing(address.parse().unwrap()).iter().map(ToString::to_string).collect()
+            networks
+                .containing(address.parse().unwrap())
+                .iter()
+                .map(ToString::to_string)
+                .collect()
         };
         assert_eq!(names("10.1.2.3"), ["all", "tokyo"]);
         assert_eq!(names("10.2.2.3"), ["all"]);

@@ -18,3 +18,4 @@ pub use group::Group;
 pub(crate) use pool::{Checkout, Link, SendFailure, Want};
 pub use server::Server;
 pub(crate) use upload::{RequestBody, UploadEnd, UploadState};
+pub(crate) use wire::Http2Facts;

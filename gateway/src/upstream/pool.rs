@@ -241,7 +241,7 @@ impl Checkout {
     /// The connection becomes a tunnel. The place stays taken while the tunnel lives.
     pub(crate) fn into_tunnel(mut self) -> (Place, Option<Stream>) {
         match self.link.take() {
-            Some(Link::Http1(wire)) => {
+            Some(Link::Http1(mut wire)) => {
                 wire.release_to_upgrade();
                 (self.place, None)
             }

@@ -34,6 +34,10 @@ pub struct Server {
     pub(super) connections: Semaphore,
     pub(super) in_flight: AtomicUsize,
     /// Newest last; taken from and put back at the end, so that spare ones grow old and go.
+    #[expect(
+        clippy::vec_box,
+        reason = "they go to and come from exchanges as the pointers they are"
+    )]
     idle: Mutex<Vec<Box<Wire>>>,
     max_idle: usize,
     idle_ticks: u64,

@@ -78,7 +78,7 @@ impl Wire {
     }
 
     /// Gives the connection a task that outlives this wire: it is about to become a tunnel.
-    pub(crate) fn release_to_upgrade(mut self: Box<Self>) {
+    pub(crate) fn release_to_upgrade(&mut self) {
         if let Driver::Inline(driving) = std::mem::replace(&mut self.driver, Driver::Gone) {
             tokio::spawn(driving);
         }

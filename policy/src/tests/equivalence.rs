@@ -101,7 +101,7 @@ const CONDITIONS: &[&str] = &[
     "principal in Masugata::Group::\"ops\" && context.request.path == \"/\"",
     "resource.level == Masugata::Level::\"confidential\"",
     "resource.name == \"wiki\"",
-    "resource in [Masugata::AppGroup::\"tools\", Masugata::Level::\"public\"]",
+    "resource in [Masugata::Level::\"internal\", Masugata::Level::\"public\"]",
     "action in Masugata::Action::\"modify\"",
     "context.time.hour + 9223372036854775800 > 0",
     "context.time.minute_of_day + 9223372036854775230 > 0 && context.authentication.multi_factor",

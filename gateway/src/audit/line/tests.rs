@@ -39,7 +39,7 @@ fn certificate() -> CertificatePart<'static> {
 
 #[test]
 fn a_permit_reads_like_this() {
-    insta::assert_snapshot!(decided(full_decision()), @"");
+    insta::assert_snapshot!(decided(full_decision()), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000042","generation":3,"decision":"permitted","policies":["staff-read"],"observed_limits":["per-person"],"method":"GET","host":"hr.corp.example","path":"/salaries/2026","action":"read","app":{"name":"hr","level":"confidential"},"principal":{"kind":"user","id":"corp/ada","issuer":"corp","name":"Ada Lovelace","roles":["accountant"],"groups":["finance","staff"]},"authentication":{"multi_factor":true,"phishing_resistant":false,"acr":"urn:corp:mfa","amr":["otp","pwd"],"authenticated_at":"2026-04-01T08:50:00.000Z","age_seconds":600,"certificate_bound":true},"device":{"id":"LT-0042","kind":"laptop","ownership":"company","owner":"corp/ada","groups":["tokyo"],"posture":{"disk_encrypted":true,"firewall_enabled":false,"edr_running":"stale","os_version":"14.2.1"}},"connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"14b550da6ccdf30a9ab12617a39ed043f025d03590653446892e4787e7f93418"}"#);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_denial_reads_like_this() {
         },
         ..decision(0x43)
     };
-    insta::assert_snapshot!(decided(denied), @"");
+    insta::assert_snapshot!(decided(denied), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"authentication","request_id":"00000000000000000000000000000043","generation":3,"decision":"denied","code":"credential-expired","stage":"authenticate","detail":"expired 61 s ago","method":"GET","host":"hr.corp.example","path":"/salaries/2026","connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"aedcb8feaaeda07cbf9fb5ad93415de408e942262c9d73bcf554b5df56c2c49a"}"#);
 }
 
 #[test]
@@ -63,17 +63,17 @@ fn an_abandoned_request_reads_like_this() {
         host: None,
         ..decision(0x44)
     };
-    insta::assert_snapshot!(decided(abandoned), @"");
+    insta::assert_snapshot!(decided(abandoned), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000044","generation":3,"decision":"abandoned","method":"GET","path":"/salaries/2026","connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"15f4343745485d7063384deb5781c5a9697a63e4fbbefa67fea20c95973e5599"}"#);
 }
 
 #[test]
 fn a_completion_reads_like_this() {
-    insta::assert_snapshot!(line_of(Event::Completion(Box::new(completion(0x42)))), @"");
+    insta::assert_snapshot!(line_of(Event::Completion(Box::new(completion(0x42)))), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"completion","log":"access","request_id":"00000000000000000000000000000042","generation":3,"outcome":"completed","status":200,"bytes_received":12,"bytes_sent":3456,"duration_ms":7.25,"upstream":"10.0.0.9:8080","attempts":1,"hash":"46d8f20b138b59e96e11123c737f03e44dfe436890eb668a23139161140b7fc3"}"#);
 }
 
 #[test]
 fn an_operation_reads_like_this() {
-    insta::assert_snapshot!(line_of(Event::Operation(Box::new(operation("reloaded")))), @"");
+    insta::assert_snapshot!(line_of(Event::Operation(Box::new(operation("reloaded")))), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"operation","log":"operation","privileged":true,"generation":3,"operation":"reloaded","detail":"configuration `masugata.toml`","hash":"813009b444b174199530af17f34591f31bbfe50ab6542dc04ca963cb9bca6ba4"}"#);
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn a_rotation_reads_like_this() {
         ..Remark::default()
     };
     write_remark(&mut buffer, head, &operation(writer::ROTATED), &remark);
-    insta::assert_snapshot!(String::from_utf8(buffer).unwrap(), @"");
+    insta::assert_snapshot!(String::from_utf8(buffer).unwrap(), @r#"{"v":1,"seq":42,"time":"2026-04-01T09:00:00.000Z","type":"operation","log":"event","privileged":false,"generation":3,"operation":"rotated","detail":"configuration `masugata.toml`","previous_seq":41,"previous_hash":"3a1202659618d9cb89768d8985513c57288f83353b9cdaff602ad33016aac017","hash":"45bd747bd4a41a3999e0801fccef23da133ef7de5f2416cee34af7fedbc67573"}"#);
 }
 
 #[test]
 fn a_certificate_reads_like_this() {
-    insta::assert_snapshot!(serde_json::to_string(&certificate()).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string(&certificate()).unwrap(), @r#"{"identity":"spiffe://corp.example/device/lt-0042","identity_kind":"spiffe","serial":"01ab","issuer":"CN=Corp Device CA","thumbprint":"abababababababababababababababababababababababababababababababab","not_after":"2026-04-01T09:00:00.000Z"}"#);
 }
 
 #[test]
@@ -178,7 +178,9 @@ fn the_worst_record_fits_into_a_line() {
         authentication: Some(Arc::new(proof)),
         host: Some(worst.clone()),
         method: http::Method::from_bytes(&[b'M'; 9000]).unwrap(),
-        uri: format!("/{0}?{0}", "\"".repeat(30_000)).parse().unwrap(),
+        uri: format!("/{0}?{0}", "\u{202e}".repeat(10_000))
+            .parse()
+            .unwrap(),
         observed_limits: vec![Arc::from(&*worst); 300],
         verdict: Verdict::Denied {
             reason: DenialReason::NoPermit,

@@ -696,6 +696,38 @@ fn rotation_while_stopped_goes_on_in_the_same_chain() {
 }
 
 #[test]
+fn a_process_killed_between_rotation_and_flush_can_start_again() {
+    for emptied in [false, true] {
+        let (directory, log) = place();
+        let mut config = config(&log);
+        config.sync_interval = Duration::from_secs(5);
+        let auditor = Auditor::open(&config, HandClock::new()).unwrap();
+        let written = || auditor.counters().written.load(Ordering::Relaxed);
+        one_more(&auditor, 1);
+        auditor.decided(decision(2)).unwrap();
+        eventually("written, not flushed", || written() == 2);
+        let moved = directory.path().join("audit.jsonl.1");
+        if emptied {
+            fs::copy(&log, &moved).unwrap();
+            let file = OpenOptions::new().write(true).open(&log).unwrap();
+            file.set_len(0).unwrap();
+        } else {
+            fs::rename(&log, &moved).unwrap();
+        }
+        auditor.reopen();
+        eventually("rotated", || written() == 3);
+        auditor.decided(decision(3)).unwrap();
+        eventually("written, not flushed", || written() == 4);
+        // What a killed process leaves behind, in another place.
+        let (_elsewhere, left) = place();
+        fs::copy(&log, &left).unwrap();
+        fs::copy(checkpoint::path(&log), checkpoint::path(&left)).unwrap();
+        write_one(&left, 4);
+        assert_intact(&[&moved, &left]);
+    }
+}
+
+#[test]
 fn a_file_with_content_in_the_logs_place_is_left_alone_and_nothing_is_lost() {
     let (directory, log) = place();
     let auditor = open(&log);

@@ -1,14 +1,17 @@
 //! `[[app]]`: names, places, demands, headers and times.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
-use masugata_policy::{Level, PostureRequirement};
+use masugata_policy::{Level, PostureAttribute, PostureRequirement};
 
 use super::{Builder, Named, value_or, values};
 use crate::config::nearest::suggestion;
-use crate::config::text::{EditedHeader, Name, Size, Text, Unlimited, Vocabulary as _, quoted};
+use crate::config::text::{
+    EditedHeader, Name, Size, Text, Unlimited, Vocabulary as _, Word, quoted,
+};
 use crate::config::{
     App, Backend, ClientCertificateMode, HeaderEdits, Ingress, Requirements, Timeouts, defaults,
     raw,
@@ -133,7 +136,13 @@ impl Builder<'_> {
         at: usize,
         issuers: &[String],
     ) -> Requirements {
-        let multi_factor = raw.multi_factor.unwrap_or(defaults::MULTI_FACTOR);
+        let at = raw
+            .multi_factor
+            .as_ref()
+            .map_or(at, |written| written.span.start);
+        let multi_factor = raw
+            .multi_factor
+            .map_or(defaults::MULTI_FACTOR, |written| written.value);
         let phishing_resistant = raw.phishing_resistant.unwrap_or(false);
         if !multi_factor && level == Some(Level::Confidential) {
             let help = "leave `multi_factor = false` out, or lower the level if the information permits (E-2, H-2)";
@@ -153,7 +162,7 @@ impl Builder<'_> {
                 "issuers are declared under `[[issuer]]`",
             );
         }
-        let posture = self.posture(raw.posture, raw.posture_max_age, raw.posture_max_ages, at);
+        let posture = self.posture(raw.posture, raw.posture_max_age, raw.posture_max_ages);
         Requirements {
             multi_factor,
             phishing_resistant,
@@ -191,10 +200,9 @@ impl Builder<'_> {
 
     fn posture(
         &mut self,
-        attributes: Option<Vec<Text<super::super::text::Word<masugata_policy::PostureAttribute>>>>,
+        attributes: Option<Vec<Text<Word<PostureAttribute>>>>,
         all: Option<Text<Duration>>,
-        single: Option<std::collections::BTreeMap<String, Text<Duration>>>,
-        at: usize,
+        single: Option<BTreeMap<String, Text<Duration>>>,
     ) -> Vec<PostureRequirement> {
         let attributes = attributes.unwrap_or_default();
         let mut single = single.unwrap_or_default();
@@ -222,13 +230,8 @@ impl Builder<'_> {
             .collect();
         for (name, age) in single {
             let help = format!("add `{name}` to `posture`; an age alone demands nothing");
-            let place = if age.span.start == 0 {
-                at
-            } else {
-                age.span.start
-            };
             self.report.error(
-                place,
+                age.span.start,
                 format!("`{name}` is not among the required attributes"),
                 help,
             );

@@ -3,10 +3,9 @@
 use ipnet::IpNet;
 
 use super::{Builder, Purpose, value_or, values};
-use crate::config::text::{Size, Text, Word, quoted};
+use crate::config::text::{At, Size, Text, Word, quoted};
 use crate::config::{
-    Bounds, CertificateFiles, ClientCertificateMode, ClientCertificateRule, Devices, Ingress,
-    TlsProfile, defaults, raw,
+    Bounds, CertificateFiles, ClientCertificateRule, Devices, Ingress, TlsProfile, defaults, raw,
 };
 
 impl Builder<'_> {
@@ -25,7 +24,7 @@ impl Builder<'_> {
             .tls_profile
             .as_ref()
             .map_or(defaults::TLS_PROFILE, |text| text.value.0);
-        let hybrid = self.hybrid(profile, raw.hybrid_key_exchange, raw.tls_profile.as_ref());
+        let hybrid = self.hybrid(profile, raw.hybrid_key_exchange);
         let certificates = raw.certificate.unwrap_or_default();
         let certificates: Option<Vec<_>> = certificates
             .into_iter()
@@ -51,25 +50,18 @@ impl Builder<'_> {
         })
     }
 
-    fn hybrid(
-        &mut self,
-        profile: TlsProfile,
-        written: Option<bool>,
-        at: Option<&Text<Word<TlsProfile>>>,
-    ) -> bool {
-        match profile {
-            TlsProfile::CryptrecRecommended => written.unwrap_or(defaults::HYBRID_KEY_EXCHANGE),
-            TlsProfile::CryptrecHigh => {
-                if written == Some(true) {
-                    self.report.error(
-                        at.map_or(0, |text| text.span.start),
-                        "`cryptrec-high` does not permit `hybrid_key_exchange = true`",
-                        "leave `hybrid_key_exchange` out, or choose `cryptrec-recommended`"
-                            .to_owned(),
-                    );
-                }
+    fn hybrid(&mut self, profile: TlsProfile, written: Option<At<bool>>) -> bool {
+        match (profile, written) {
+            (TlsProfile::CryptrecRecommended, written) => {
+                written.map_or(defaults::HYBRID_KEY_EXCHANGE, |written| written.value)
+            }
+            (TlsProfile::CryptrecHigh, Some(At { value: true, span })) => {
+                let message = "`cryptrec-high` does not permit `hybrid_key_exchange = true`";
+                let help = "leave `hybrid_key_exchange` out, or choose `cryptrec-recommended`";
+                self.report.error(span.start, message, help.to_owned());
                 false
             }
+            (TlsProfile::CryptrecHigh, _) => false,
         }
     }
 
@@ -178,25 +170,5 @@ fn bounds(raw: raw::Bounds) -> Bounds {
             .unwrap_or(defaults::CONCURRENT_STREAMS),
         keep_alive: value_or(raw.keep_alive, defaults::KEEP_ALIVE),
         drain: value_or(raw.drain, defaults::DRAIN),
-    }
-}
-
-impl Ingress {
-    /// What the handshake asks of a client for `host` (lower case, no port): the first rule that names it counts.
-    pub fn client_certificate_mode(&self, host: &str) -> ClientCertificateMode {
-        self.client_certificates
-            .iter()
-            .find(|rule| rule.hosts.iter().any(|pattern| host_matches(pattern, host)))
-            .map_or(self.client_certificate_default, |rule| rule.mode)
-    }
-}
-
-/// Whether a pattern of the configuration, an exact name or `*.suffix` (one label), covers `host`.
-pub fn host_matches(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix("*.") {
-        None => pattern == host,
-        Some(suffix) => host
-            .split_once('.')
-            .is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
     }
 }

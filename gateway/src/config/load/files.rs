@@ -94,7 +94,7 @@ fn no_place(path: &Path) -> Option<String> {
 /// Every file that the gateway reads.
 pub(super) fn of(config: &Config) -> Vec<PathBuf> {
     let mut files = vec![config.path.clone(), config.devices.inventory.clone()];
-    let mut pair = |files: &mut Vec<PathBuf>, pair: &CertificateFiles| {
+    let pair = |files: &mut Vec<PathBuf>, pair: &CertificateFiles| {
         files.extend([pair.chain.clone(), pair.key.clone()]);
     };
     for certificate in &config.ingress.certificates {

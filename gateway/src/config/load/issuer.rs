@@ -45,14 +45,16 @@ impl Builder<'_> {
                 .error(at, format!("the name `{RESERVED}` is taken"), help);
         }
         let keys = self.key_source(raw.jwks_file, raw.discovery);
-        if raw.multi_factor_out_of_band == Some(true) {
+        let out_of_band = raw.multi_factor_out_of_band.filter(|at| at.value);
+        if let Some(out_of_band) = &out_of_band {
             let name = raw.name.as_ref().map_or("", |name| name.value.0.as_str());
             let message = format!(
                 "every user of {} counts as having used several factors",
                 quoted(name)
             );
             let help = "true only if the provider enforces it for everybody; every record says that it was assumed";
-            self.report.warning(at, message, help.to_owned());
+            self.report
+                .warning(out_of_band.span.start, message, help.to_owned());
         }
         let acr = |values: Vec<AcrValue>| values.into_iter().map(|value| value.0).collect();
         let algorithms = raw.algorithms.map_or_else(
@@ -81,7 +83,7 @@ impl Builder<'_> {
             claims: claims(raw.claims.unwrap_or_default()),
             acr_multi_factor: acr(values(raw.acr_multi_factor)),
             acr_phishing_resistant: resistant,
-            multi_factor_out_of_band: raw.multi_factor_out_of_band.unwrap_or(false),
+            multi_factor_out_of_band: out_of_band.is_some(),
             leeway: value_or(raw.leeway, defaults::LEEWAY),
             max_token_lifetime: value_or(raw.max_token_lifetime, defaults::MAX_TOKEN_LIFETIME),
         })

@@ -1,7 +1,7 @@
 //! `[[limit]]`, `[lockout]`, `[audit]`, `[admin]`, `[assertion]`, `[pages]` and `[runtime]`.
 
 use super::{Builder, Purpose, value_or, values};
-use crate::config::text::{Vocabulary as _, Word, quoted};
+use crate::config::text::{At, Vocabulary as _, Word, quoted};
 use crate::config::{
     Admin, Assertion, Audit, Ingress, Limit, Lockout, OnOverflow, Pages, Runtime, defaults, raw,
 };
@@ -42,14 +42,20 @@ impl Builder<'_> {
     }
 
     pub(super) fn lockout(&mut self, raw: raw::Lockout) -> Lockout {
-        let at = [&raw.first_delay, &raw.max_delay, &raw.lock, &raw.window];
-        let at = at.into_iter().flatten().map(|text| text.span.start).min();
-        let at = at.or_else(|| self.text.find("[lockout]")).unwrap_or(0);
+        let number = |at: &Option<At<u32>>, default| at.as_ref().map_or(default, |at| at.value);
+        let numbers = [&raw.lock_after, &raw.free_failures];
+        let number_at = numbers.into_iter().flatten().map(|at| at.span.start).next();
+        let delays = [&raw.max_delay, &raw.first_delay];
+        let delay_at = delays
+            .into_iter()
+            .flatten()
+            .map(|text| text.span.start)
+            .next();
         let lockout = Lockout {
-            free_failures: raw.free_failures.unwrap_or(defaults::FREE_FAILURES),
+            free_failures: number(&raw.free_failures, defaults::FREE_FAILURES),
             first_delay: value_or(raw.first_delay, defaults::FIRST_DELAY),
             max_delay: value_or(raw.max_delay, defaults::MAX_DELAY),
-            lock_after: raw.lock_after.unwrap_or(defaults::LOCK_AFTER),
+            lock_after: number(&raw.lock_after, defaults::LOCK_AFTER),
             lock: value_or(raw.lock, defaults::LOCK),
             window: value_or(raw.window, defaults::LOCKOUT_WINDOW),
         };
@@ -59,15 +65,18 @@ impl Builder<'_> {
                 lockout.lock_after, lockout.free_failures
             );
             self.report.error(
-                at,
+                number_at.unwrap_or(0),
                 message,
                 "a lock comes after the failures that cost nothing".to_owned(),
             );
         }
         if lockout.max_delay < lockout.first_delay {
             let help = "delays grow from the first to the longest".to_owned();
-            self.report
-                .error(at, "`max_delay` is shorter than `first_delay`", help);
+            self.report.error(
+                delay_at.unwrap_or(0),
+                "`max_delay` is shorter than `first_delay`",
+                help,
+            );
         }
         lockout
     }

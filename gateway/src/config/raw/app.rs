@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::config::defaults;
 use crate::config::text::{
-    AcrValue, ContentType, EditedHeader, FilePath, HeaderText, HostPattern, Location, Name,
+    AcrValue, At, ContentType, EditedHeader, FilePath, HeaderText, HostPattern, Location, Name,
     PathPrefix, PlainText, RequestPath, SecretHeaderText, Size, StatusRange, Text, Unlimited,
     Vocabulary as _, Word, Written as _, duration_text, size_text,
 };
@@ -70,7 +70,7 @@ pub struct App {
 pub struct Require {
     /// Two different kinds of factors. May be turned off for `public` and `internal` apps only.
     #[schemars(extend("default" = defaults::MULTI_FACTOR))]
-    pub multi_factor: Option<bool>,
+    pub multi_factor: Option<At<bool>>,
     /// A factor that cannot be relayed by a false site, such as a passkey.
     #[schemars(extend("default" = false))]
     pub phishing_resistant: Option<bool>,
@@ -87,7 +87,7 @@ pub struct Require {
     /// Posture attributes that must be known, fresh and good.
     #[schemars(extend("default" = ([] as [&str; 0])))]
     pub posture: Option<Vec<Text<Word<PostureAttribute>>>>,
-    /// Longest age of those observations, where stricter than their own.
+    /// Longest age of those observations, where stricter than their own. Not written: only their own counts.
     #[schemars(extend("x-least" = "1s", "x-most" = "365d"))]
     pub posture_max_age: Option<Text<Duration>>,
     /// Longest age for single attributes of `posture`, by name, instead of `posture_max_age`.
@@ -145,7 +145,7 @@ pub struct UpstreamTls {
     pub authority: Option<Text<FilePath>>,
     /// Certificate and key by which we prove ourselves to the servers.
     pub client_certificate: Option<CertificateFiles>,
-    /// Name that the servers' certificates must have, instead of the host in the URL.
+    /// Name that the servers' certificates must have. Not written: the host in the URL.
     pub server_name: Option<Text<HostPattern>>,
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::config::defaults;
 use crate::config::text::{
-    FilePath, HostPattern, Size, Text, Vocabulary as _, Word, duration_text, size_text,
+    At, FilePath, HostPattern, Size, Text, Vocabulary as _, Word, duration_text, size_text,
 };
 use crate::config::{ClientCertificateMode, TlsProfile};
 
@@ -27,7 +27,7 @@ pub struct Ingress {
     /// Offer X25519MLKEM768, which keeps recorded traffic safe from later quantum computers. Off in `cryptrec-high`,
     /// whose list does not have it; turn it off elsewhere only for a middlebox that fails on large handshakes.
     #[schemars(extend("default" = defaults::HYBRID_KEY_EXCHANGE))]
-    pub hybrid_key_exchange: Option<bool>,
+    pub hybrid_key_exchange: Option<At<bool>>,
     /// Whether a device certificate is asked for on hosts that no `[[ingress.client_certificate]]` names.
     #[schemars(extend("default" = defaults::CLIENT_CERTIFICATES.word()))]
     pub client_certificates: Option<Text<Word<ClientCertificateMode>>>,

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::config::defaults;
 use crate::config::text::{
-    AcrValue, ClaimPath, FilePath, IssuerUrl, Name, PlainText, Text, TokenType, Vocabulary as _,
-    Word, duration_text,
+    AcrValue, At, ClaimPath, FilePath, IssuerUrl, Name, PlainText, Text, TokenType,
+    Vocabulary as _, Word, duration_text,
 };
 
 /// An OpenID provider or OAuth authorization server.
@@ -49,7 +49,7 @@ pub struct Issuer {
     /// The provider enforces multi-factor authentication for everybody but does not say so in tokens. Your word for it
     /// is written into every record.
     #[schemars(extend("default" = false))]
-    pub multi_factor_out_of_band: Option<bool>,
+    pub multi_factor_out_of_band: Option<At<bool>>,
     /// Clock difference tolerated in `exp`, `nbf` and `iat`.
     #[schemars(extend("default" = duration_text(defaults::LEEWAY), "x-least" = "0s", "x-most" = "5m"))]
     pub leeway: Option<Text<Duration>>,

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::defaults;
-use crate::config::text::{FilePath, Name, PlainText, Text, Vocabulary as _, Word, duration_text};
+use crate::config::text::{
+    At, FilePath, Name, PlainText, Text, Vocabulary as _, Word, duration_text,
+};
 use crate::config::{LimitKey, LimitMode, LogFormat, OnOverflow};
 
 /// A rate limit (GCRA).
@@ -48,7 +50,7 @@ pub struct Limit {
 pub struct Lockout {
     /// Failures that cost nothing.
     #[schemars(extend("default" = defaults::FREE_FAILURES, "minimum" = 0, "maximum" = 100))]
-    pub free_failures: Option<u32>,
+    pub free_failures: Option<At<u32>>,
     /// Delay after the first failure beyond them; doubles with each.
     #[schemars(extend("default" = duration_text(defaults::FIRST_DELAY), "x-least" = "1ms", "x-most" = "1h"))]
     pub first_delay: Option<Text<Duration>>,
@@ -57,7 +59,7 @@ pub struct Lockout {
     pub max_delay: Option<Text<Duration>>,
     /// Failures after which the source is locked.
     #[schemars(extend("default" = defaults::LOCK_AFTER, "minimum" = 1, "maximum" = 100))]
-    pub lock_after: Option<u32>,
+    pub lock_after: Option<At<u32>>,
     /// For how long it is locked.
     #[schemars(extend("default" = duration_text(defaults::LOCK), "x-least" = "1s", "x-most" = "30d"))]
     pub lock: Option<Text<Duration>>,

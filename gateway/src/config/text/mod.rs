@@ -111,6 +111,40 @@ impl<T: Written> JsonSchema for Text<T> {
     }
 }
 
+/// A number or truth value, and where in the file it stands.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    /// What is written.
+    pub value: T,
+    /// Bytes of the file, for messages.
+    pub span: Range<usize>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = toml::Spanned::<T>::deserialize(deserializer)?;
+        let span = spanned.span();
+        Ok(Self {
+            value: spanned.into_inner(),
+            span,
+        })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
 /// Parses and forgets: what the checker needs of a kind.
 type Check = fn(&str) -> Result<(), Fault>;
 

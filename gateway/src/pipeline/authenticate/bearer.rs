@@ -7,25 +7,33 @@ use super::{Credentials, Offer};
 use crate::denial::{Denial, DenialReason};
 use crate::gateway::Shared;
 use crate::issuer::Identity;
-use crate::limits::lockout::Source;
+use crate::limits::lockout::{self, Failed, Source};
 use crate::pipeline::route::Routed;
 use crate::state::State;
 
-pub(super) async fn offer(shared: &Shared, state: &State, routed: &Routed, now: Timestamp) -> Offer {
+pub(super) async fn offer(
+    shared: &Shared,
+    state: &State,
+    routed: &Routed,
+    now: Timestamp,
+) -> Offer {
     let token = match token_of(routed) {
         Ok(Some(token)) => token,
         Ok(None) => return Offer::Absent,
         Err(denial) => return Offer::Failed(denial),
     };
     let connection = &routed.exchange.connection;
-    let thumbprint = connection.device().map(masugata_certs::VerifiedPeer::thumbprint);
+    let thumbprint = connection
+        .device()
+        .map(masugata_certs::VerifiedPeer::thumbprint);
     if let Some(identity) = state.issuers.cached(token, thumbprint, now) {
         return Offer::Verified(credentials(&identity));
     }
     // Only a token that has to be verified is held up: a lock must not end what is already proved.
-    let source = Source::of(connection.device(), routed.client_address);
-    if let Err(locked) = shared.lockout.check(&source) {
-        return Offer::Failed(Denial::new(DenialReason::LockedOut).with_retry_after(locked.retry_after));
+    let source = Source::of(connection);
+    let instant = shared.clock.monotonic();
+    if let Err(locked) = shared.lockout.check(&source, instant) {
+        return Offer::Failed(locked.into());
     }
     match state.issuers.verify(token, thumbprint, now).await {
         Ok(identity) => {
@@ -33,10 +41,13 @@ pub(super) async fn offer(shared: &Shared, state: &State, routed: &Routed, now: 
             Offer::Verified(credentials(&identity))
         }
         Err(error) => {
-            if error.counts_as_failure() {
-                shared.lockout.failed(&source);
+            let denial = Denial::from(error);
+            if lockout::counts_as_failure(denial.reason)
+                && let Failed::Locked(time) = shared.lockout.failed(&source, instant)
+            {
+                shared.record("locked-out", format!("{source} for {} s", time.as_secs()));
             }
-            Offer::Failed(error.into())
+            Offer::Failed(denial)
         }
     }
 }
@@ -48,24 +59,31 @@ fn token_of(routed: &Routed) -> Result<Option<&str>, Denial> {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Denial::new(DenialReason::CredentialMalformed).with_detail("more than one Authorization field"));
+        return Err(Denial::new(DenialReason::CredentialMalformed)
+            .with_detail("more than one Authorization field"));
     }
-    let text = value.to_str().map_err(|_error| DenialReason::CredentialMalformed)?;
+    let text = value
+        .to_str()
+        .map_err(|_error| DenialReason::CredentialMalformed)?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Denial::new(DenialReason::CredentialMalformed).with_detail("not a Bearer credential"));
+        return Err(
+            Denial::new(DenialReason::CredentialMalformed).with_detail("not a Bearer credential")
+        );
     }
     let token = token.trim_start_matches(' ');
     if token.is_empty() {
-        return Err(Denial::new(DenialReason::CredentialMalformed).with_detail("empty Bearer token"));
+        return Err(
+            Denial::new(DenialReason::CredentialMalformed).with_detail("empty Bearer token")
+        );
     }
     Ok(Some(token))
 }
 
 fn credentials(identity: &Identity) -> Credentials {
     Credentials {
-        principal: identity.principal.clone(),
-        authentication: identity.authentication.clone(),
-        expires_at: identity.expires_at,
+        principal: identity.principal().clone(),
+        authentication: identity.authentication().clone(),
+        expires_at: identity.usable_until(),
     }
 }

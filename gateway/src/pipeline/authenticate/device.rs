@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use masugata_certs::RevocationStatus;
-use masugata_policy::Timestamp;
+use masugata_policy::{Device, Timestamp};
 
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
-use crate::inventory::{DeviceState, Lookup, Record};
+use crate::inventory::{DeviceState, Lookup};
 use crate::state::State;
 
 /// Asked for every request, not once per connection: a certificate expires, is revoked, or its device is reported lost
@@ -16,16 +16,22 @@ pub(in crate::pipeline) fn establish(
     state: &State,
     connection: &Connection,
     now: Timestamp,
-) -> Result<Arc<Record>, Denial> {
-    let peer = connection.device().ok_or(DenialReason::DeviceCertificateMissing)?;
-    if now.as_seconds() > peer.not_after_seconds() {
+) -> Result<Arc<Device>, Denial> {
+    if let Some(problem) = &connection.identity_problem {
+        return Err(Denial::new(DenialReason::DeviceUnknown).with_detail(problem.clone()));
+    }
+    let peer = connection
+        .device()
+        .ok_or(DenialReason::DeviceCertificateMissing)?;
+    if !peer.is_valid_at(now.as_seconds()) {
         return Err(DenialReason::DeviceCertificateExpired.into());
     }
     match state.revocations.status(peer, now.as_seconds()) {
         RevocationStatus::Good | RevocationStatus::NoList => {}
         RevocationStatus::Revoked => return Err(DenialReason::DeviceCertificateRevoked.into()),
         RevocationStatus::ListOverdue { .. } if state.config.devices.refuse_on_expired_list => {
-            return Err(Denial::new(DenialReason::DeviceCertificateRevoked).with_detail("revocation list is overdue"));
+            return Err(Denial::new(DenialReason::DeviceCertificateRevoked)
+                .with_detail("revocation list is overdue"));
         }
         RevocationStatus::ListOverdue { .. } => {}
     }
@@ -35,7 +41,7 @@ pub(in crate::pipeline) fn establish(
         Lookup::Ambiguous => return Err(DenialReason::DeviceAmbiguous.into()),
     };
     match record.state {
-        DeviceState::Active => Ok(Arc::clone(record)),
+        DeviceState::Active => Ok(Arc::clone(&record.device)),
         DeviceState::Suspended | DeviceState::Lost | DeviceState::Retired => {
             Err(Denial::new(DenialReason::DeviceSuspended).with_detail(record.state.as_str()))
         }

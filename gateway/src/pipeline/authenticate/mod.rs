@@ -10,13 +10,12 @@ mod service;
 
 use std::sync::Arc;
 
-use masugata_policy::{Authentication, Principal, Timestamp};
+use masugata_policy::{Authentication, Device, Principal, Timestamp};
 
 use super::route::Routed;
 use crate::audit::trail::Facts;
-use crate::denial::{AssuranceChallenge, Denial, DenialReason};
+use crate::denial::{Denial, DenialReason};
 use crate::gateway::Shared;
-use crate::inventory::Record;
 use crate::issuer::assurance;
 use crate::state::{AppState, State};
 
@@ -32,19 +31,19 @@ pub(crate) struct Credentials {
 /// A request from a known device and a known principal with enough assurance.
 pub(super) struct Authenticated {
     routed: Routed,
-    record: Arc<Record>,
+    device: Arc<Device>,
     credentials: Credentials,
 }
 
 impl Authenticated {
-    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Arc<Record>, Credentials) {
-        (self.routed, self.record, self.credentials)
+    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Arc<Device>, Credentials) {
+        (self.routed, self.device, self.credentials)
     }
     pub(super) fn routed(&self) -> &Routed {
         &self.routed
     }
-    pub(super) fn record(&self) -> &Record {
-        &self.record
+    pub(super) fn device(&self) -> &Device {
+        &self.device
     }
 }
 
@@ -62,11 +61,11 @@ pub(super) async fn establish(
     facts: &mut Facts,
 ) -> Result<Authenticated, Denial> {
     let now = routed.exchange.received_at;
-    let record = device::establish(state, &routed.exchange.connection, now)?;
-    facts.device = Some(Arc::clone(&record.device));
+    let device = device::establish(state, &routed.exchange.connection, now)?;
+    facts.device = Some(Arc::clone(&device));
 
     let offer = match bearer::offer(shared, state, &routed, now).await {
-        Offer::Absent => service::offer(state, &routed, &record),
+        Offer::Absent => service::offer(state, &routed, &device),
         offered @ (Offer::Verified(_) | Offer::Failed(_)) => offered,
     };
     let credentials = match offer {
@@ -77,21 +76,36 @@ pub(super) async fn establish(
     facts.principal = Some(Arc::clone(&credentials.principal));
     facts.authentication = Some(Arc::clone(&credentials.authentication));
     check_assurance(&routed.app, &credentials, now)?;
-    Ok(Authenticated { routed, record, credentials })
+    Ok(Authenticated {
+        routed,
+        device,
+        credentials,
+    })
 }
 
 /// Enough factors, fresh and bound enough, from an issuer the app accepts; a lease asks it again.
-pub(super) fn check_assurance(app: &AppState, credentials: &Credentials, now: Timestamp) -> Result<(), Denial> {
-    assurance::meets(&app.config.requirements, &credentials.principal, &credentials.authentication, now)
+pub(super) fn check_assurance(
+    app: &AppState,
+    credentials: &Credentials,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let requirements = &app.config.requirements;
+    assurance::meets(
+        requirements,
+        &credentials.authentication,
+        credentials.principal.issuer(),
+        now,
+    )
+    .map_err(|shortfall| shortfall.into_denial(requirements))
 }
 
 /// Tells a program what to come back with.
 fn missing(app: &AppState) -> Denial {
     let requirements = &app.config.requirements;
     let asks = !requirements.acr_values.is_empty() || requirements.max_authentication_age.is_some();
-    let challenge = asks.then(|| AssuranceChallenge {
-        acr_values: requirements.acr_values.clone(),
-        max_age: requirements.max_authentication_age.map(|age| age.as_secs()),
-    });
-    Denial { challenge, ..Denial::new(DenialReason::CredentialMissing) }
+    let challenge = asks.then(|| assurance::challenge(requirements));
+    Denial {
+        challenge,
+        ..Denial::new(DenialReason::CredentialMissing)
+    }
 }

@@ -1,13 +1,14 @@
 //! Service accounts: programs known by their device certificate alone.
 
+use masugata_policy::{Device, Timestamp};
+
 use super::{Credentials, Offer};
-use crate::inventory::Record;
 use crate::pipeline::route::Routed;
 use crate::state::State;
 
 /// Offered when the device is one that a service account runs on. The certificate was verified with the connection.
-pub(super) fn offer(state: &State, routed: &Routed, record: &Record) -> Offer {
-    let Some(account) = state.services.get(record.device.id()) else {
+pub(super) fn offer(state: &State, routed: &Routed, device: &Device) -> Offer {
+    let Some(account) = state.services.get(device.id()) else {
         return Offer::Absent;
     };
     let Some(peer) = routed.exchange.connection.device() else {
@@ -16,6 +17,6 @@ pub(super) fn offer(state: &State, routed: &Routed, record: &Record) -> Offer {
     Offer::Verified(Credentials {
         principal: account.principal.clone(),
         authentication: account.authentication.clone(),
-        expires_at: masugata_policy::Timestamp::from_seconds(peer.not_after_seconds()),
+        expires_at: Timestamp::from_seconds(peer.not_after_seconds()),
     })
 }

@@ -1,0 +1,94 @@
+//! What the demo says at its start: where everything is, and five requests with what to expect.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::files::{APPS, Demo};
+
+pub(super) fn text(demo: &Demo, port: u16, admin: Option<SocketAddr>) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut text, demo, port, admin);
+    text
+}
+
+fn write(text: &mut String, demo: &Demo, port: u16, admin: Option<SocketAddr>) -> std::fmt::Result {
+    writeln!(text, "Masugata demo in {}\n", demo.directory.display())?;
+    for (name, host, level) in APPS {
+        writeln!(
+            text,
+            "  {:<44} {name} ({level})",
+            format!("https://{host}:{port}/")
+        )?;
+    }
+    if let Some(admin) = admin {
+        writeln!(
+            text,
+            "  {:<44} health, metrics, effective configuration",
+            format!("http://{admin}/readyz")
+        )?;
+    }
+    writeln!(
+        text,
+        "\n  configuration, policies and devices may be edited while it runs: {}",
+        demo.config.display()
+    )?;
+    writeln!(
+        text,
+        "\nTry, in another terminal:\n\n  cd {}\n",
+        quoted(&demo.directory.display().to_string())
+    )?;
+    let payroll = format!("https://payroll.localhost:{port}/");
+    let examples = [
+        (
+            "An enrolled, healthy laptop, two factors, the right group: 200",
+            "laptop",
+            "ada",
+            "api/echo",
+        ),
+        (
+            "A password alone: 401 assurance-insufficient, with a challenge",
+            "laptop",
+            "ada-password-only",
+            "",
+        ),
+        (
+            "A laptop last seen ten days ago: 403 posture-stale, with the remedy",
+            "stale-laptop",
+            "ada",
+            "",
+        ),
+        ("The wrong role: 403 no-permit", "laptop", "ben", ""),
+    ];
+    for (index, (what, device, token, path)) in examples.into_iter().enumerate() {
+        writeln!(text, "{}. {what}", index + 1)?;
+        writeln!(
+            text,
+            "   curl -i --cacert ca.pem --cert devices/{device}.pem --key devices/{device}.key \\\n\
+             \x20       -H \"Authorization: Bearer $(cat tokens/{token}.jwt)\" {payroll}{path}\n"
+        )?;
+    }
+    writeln!(
+        text,
+        "5. No device certificate: the TLS handshake fails (certificate required)"
+    )?;
+    writeln!(
+        text,
+        "   curl -i --cacert ca.pem -H \"Authorization: Bearer $(cat tokens/ada.jwt)\" {payroll}\n"
+    )?;
+    writeln!(text, "What was decided, and proof that nobody edited it:\n")?;
+    writeln!(text, "   tail -n 4 audit.jsonl")?;
+    writeln!(text, "   masugata audit verify audit.jsonl\n")?;
+    writeln!(text, "Ctrl-C ends the demo; the directory stays.\n")
+}
+
+fn quoted(path: &str) -> String {
+    let plain = path
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    if plain {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
