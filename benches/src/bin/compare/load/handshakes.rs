@@ -1,5 +1,5 @@
-//! Handshakes and nothing else: connect, wait for the session ticket, which a TLS 1.3 server sends only once it has
-//! verified the client's certificate, and close.
+//! Handshakes and nothing else: connect, say farewell, and wait for the session ticket or the server's farewell, which a
+//! TLS 1.3 server sends only once it has verified the client's certificate.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -62,28 +62,27 @@ pub(super) async fn run(
 
 async fn shake(session: &Session, config: &Arc<ClientConfig>) -> Result<HandshakeKind, Failure> {
     let mut stream = session.connect(Arc::clone(config)).await?;
-    tokio::time::timeout(Duration::from_secs(5), ticket(&mut stream))
+    // Some servers keep the ticket back until they have something to say; a farewell is.
+    stream.shutdown().await.doing("after the handshake")?;
+    tokio::time::timeout(Duration::from_secs(5), verdict(&mut stream))
         .await
-        .map_err(|_| Failure::new("no session ticket within 5 s"))??;
-    let kind = stream
+        .map_err(|_| Failure::new("no word within 5 s after the handshake"))??;
+    Ok(stream
         .get_ref()
         .1
         .handshake_kind()
-        .unwrap_or(HandshakeKind::Full);
-    // The server may have closed already.
-    let _ = stream.shutdown().await;
-    Ok(kind)
+        .unwrap_or(HandshakeKind::Full))
 }
 
-async fn ticket(stream: &mut TlsStream<TcpStream>) -> Result<(), Failure> {
+/// Until the ticket is here or the server has said farewell; an error when it says that it does not know us.
+async fn verdict(stream: &mut TlsStream<TcpStream>) -> Result<(), Failure> {
     poll_fn(|context| {
         let mut byte = [0];
-        match Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error).doing("after the handshake")),
-            Poll::Ready(Ok(())) => Poll::Ready(Err(Failure::new("closed after the handshake"))),
-            Poll::Pending if stream.get_ref().1.tls13_tickets_received() > 0 => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        let read = Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut byte));
+        if stream.get_ref().1.tls13_tickets_received() > 0 {
+            return Poll::Ready(Ok(()));
         }
+        read.map(|read| read.doing("after the handshake"))
     })
     .await
 }
