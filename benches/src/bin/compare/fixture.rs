@@ -51,6 +51,8 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
     public(directory, "jwks.json", &jwks(&issuer_key)?)?;
     secret(directory, "token", &token(&issuer_key)?)?;
     public(directory, "devices.toml", &inventory())?;
+    // Apart from the configuration, as everywhere: what is watched for changes should not change all the time.
+    fs::create_dir_all(directory.join("log"))?;
     copy_policies(&directory.join("policies"))
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Machine {
     pub(crate) cores: usize,
     pub(crate) memory_gib: u64,
     pub(crate) kernel: String,
+    /// Congestion control: some pace every packet with a timer, on loopback too.
+    pub(crate) tcp: String,
     /// One minute's load average before the first measurement; what else ran disturbs.
     pub(crate) load_before: f64,
     pub(crate) date: String,
@@ -37,6 +39,9 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: memory_kib.div_ceil(1024 * 1024),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            tcp: read("/proc/sys/net/ipv4/tcp_congestion_control")
+                .trim()
+                .to_owned(),
             load_before: load
                 .split_whitespace()
                 .next()

@@ -13,7 +13,7 @@ use crate::Arguments;
 use crate::failure::{Doing as _, Failure};
 use crate::fixture;
 use crate::load::{Direction, Group, Outcome, Seen, Specification, Work};
-use crate::process::{Conversation, Memory, note, part};
+use crate::process::{Conversation, Memory, Processor, note, part};
 use crate::proxy::{Found, Proxy, Served};
 
 /// What can be measured by itself.
@@ -202,7 +202,9 @@ impl Bench<'_> {
         };
         let (outcome, processor) = self.load(served, Group::X25519, work)?;
         self.values
-            .insert("h1-cost", per_100_000(processor, outcome.done));
+            .insert("h1-cost", per_100_000(processor.total(), outcome.done));
+        self.values
+            .insert("h1-user", per_100_000(processor.user, outcome.done));
         self.values
             .insert("h1-rate", per(outcome.done, outcome.seconds));
         Ok(())
@@ -217,7 +219,7 @@ impl Bench<'_> {
         };
         let (outcome, processor) = self.load(served, Group::X25519, work)?;
         self.values
-            .insert("h2-cost", per_100_000(processor, outcome.done));
+            .insert("h2-cost", per_100_000(processor.total(), outcome.done));
         self.values
             .insert("h2-rate", per(outcome.done, outcome.seconds));
         Ok(())
@@ -238,7 +240,7 @@ impl Bench<'_> {
             self.values.insert(key, f64::from(microseconds) / 1000.0);
         }
         self.values
-            .insert("latency-cost", per_100_000(processor, outcome.done));
+            .insert("latency-cost", per_100_000(processor.total(), outcome.done));
         Ok(())
     }
 
@@ -283,7 +285,8 @@ impl Bench<'_> {
             seconds: self.extent.seconds,
         };
         let (outcome, processor) = self.load(served, group, work)?;
-        self.values.insert(cost, per(outcome.done, processor));
+        self.values
+            .insert(cost, per(outcome.done, processor.total()));
         self.values.insert(rate, per(outcome.done, outcome.seconds));
         Ok(per(outcome.resumed, number(outcome.done)))
     }
@@ -301,7 +304,7 @@ impl Bench<'_> {
             };
             let (outcome, processor) = self.load(served, Group::X25519, work)?;
             let gigabytes = number(outcome.bytes) / 1e9;
-            self.values.insert(cost, processor / gigabytes);
+            self.values.insert(cost, processor.total() / gigabytes);
             self.values
                 .insert(rate, gigabytes * 1000.0 / outcome.seconds);
         }
@@ -342,19 +345,32 @@ impl Bench<'_> {
     }
 
     /// Runs `work` and tells what the proxy's processes used for it, in seconds.
-    fn load(&self, served: &Served, group: Group, work: Work) -> Result<(Outcome, f64), Failure> {
+    fn load(
+        &self,
+        served: &Served,
+        group: Group,
+        work: Work,
+    ) -> Result<(Outcome, Processor), Failure> {
         let mut load = self.converse(served, group, work)?;
         expect_ready(&mut load)?;
-        let before = served.running.processor_seconds();
+        let before = served.running.processor();
         load.say("go")?;
         let outcome: Outcome = serde_json::from_str(&load.hear()?)?;
         // What is written after the answer, logs above all, is part of the price.
         sleep(Duration::from_millis(300));
-        let processor = served.running.processor_seconds() - before;
+        let processor = served.running.processor().since(before);
         if outcome.errors > 0 {
-            let Outcome { errors, done, .. } = outcome;
+            let Outcome {
+                errors,
+                done,
+                refusal,
+                ..
+            } = outcome;
+            let example = refusal
+                .map(|status| format!(", but for example {status}"))
+                .unwrap_or_default();
             return Err(Failure::new(format!(
-                "{errors} of {done} answers were not 200"
+                "{errors} of {done} answers were not 200{example}"
             )));
         }
         Ok((outcome, processor))

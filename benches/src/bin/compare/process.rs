@@ -60,12 +60,15 @@ impl Running {
         })
     }
 
-    /// Processor time of the whole tree so far, user and system, in seconds.
-    pub(crate) fn processor_seconds(&self) -> f64 {
-        let ticks: u64 = tree(self.child.id()).into_iter().filter_map(ticks).sum();
-        #[expect(clippy::cast_precision_loss, reason = "ticks of a few minutes")]
-        let ticks = ticks as f64;
-        ticks / TICKS_PER_SECOND
+    /// Processor time of the whole tree so far.
+    pub(crate) fn processor(&self) -> Processor {
+        tree(self.child.id())
+            .into_iter()
+            .filter_map(processor)
+            .fold(Processor::default(), |sum, each| Processor {
+                user: sum.user + each.user,
+                system: sum.system + each.system,
+            })
     }
 
     /// Memory of the whole tree in KiB: proportional share (each shared page counted once), and resident.
@@ -84,6 +87,26 @@ impl Running {
     /// Whether it ended by itself.
     pub(crate) fn ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+/// Processor time in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Processor {
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl Processor {
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user - earlier.user,
+            system: self.system - earlier.system,
+        }
+    }
+
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
     }
 }
 
@@ -194,9 +217,14 @@ fn tree(root: u32) -> Vec<u32> {
 }
 
 /// utime and stime: fields 14 and 15 of proc_pid_stat(5).
-fn ticks(process: u32) -> Option<u64> {
+fn processor(process: u32) -> Option<Processor> {
     let fields = stat(process)?;
-    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+    let seconds =
+        |index: usize| Some(f64::from(fields.get(index)?.parse::<u32>().ok()?) / TICKS_PER_SECOND);
+    Some(Processor {
+        user: seconds(11)?,
+        system: seconds(12)?,
+    })
 }
 
 /// The fields after the name, which is in parentheses and may contain anything; the first is the state.

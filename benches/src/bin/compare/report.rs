@@ -14,6 +14,7 @@ use crate::proxy::Found;
 /// Key in `Values`, what it is, decimals.
 const ROWS: &[(&str, &str, usize)] = &[
     ("h1-cost", "HTTP/1.1: CPU s per 100,000 requests", 2),
+    ("h1-user", "of which not in the kernel", 2),
     ("h1-rate", "HTTP/1.1: requests/s", 0),
     ("h2-cost", "HTTP/2: CPU s per 100,000 requests", 2),
     ("h2-rate", "HTTP/2: requests/s", 0),
@@ -65,11 +66,12 @@ fn text(machine: &Machine, found: &Found, extent: &Extent, results: &Results) ->
         cores,
         memory_gib,
         kernel,
+        tcp,
         load_before,
         date,
     } = machine;
     let mut text = format!(
-        "{date}: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}, loopback; load average before: \
+        "{date}: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel} (TCP {tcp}), loopback; load average before: \
          {load_before:.2}.\n{} workers each; TLS 1.3, TLS_AES_128_GCM_SHA256, P-256 certificates. Median of {} rounds \
          (± half the range, in per cent); × is the ratio to the first column.\n\
          HTTP/1.1: {CONNECTIONS} connections; HTTP/2: {} connections with {} streams; latency: {} requests/s over \

@@ -25,13 +25,17 @@ const WARM_UP: usize = 30;
 struct Tally {
     done: u64,
     errors: u64,
+    refusal: Option<u16>,
     latencies: Vec<u32>,
 }
 
 impl Tally {
     fn count(&mut self, status: u16, since: Instant) {
         self.done += 1;
-        self.errors += u64::from(status != 200);
+        if status != 200 {
+            self.errors += 1;
+            self.refusal = Some(status);
+        }
         self.latencies
             .push(u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
@@ -165,12 +169,14 @@ async fn conclude<C: 'static>(
         let (tally, connection) = ended??;
         total.done += tally.done;
         total.errors += tally.errors;
+        total.refusal = total.refusal.or(tally.refusal);
         total.latencies.extend(tally.latencies);
         open.push(connection);
     }
     let outcome = Outcome {
         done: total.done,
         errors: total.errors,
+        refusal: total.refusal,
         seconds: go.elapsed().as_secs_f64(),
         ..Outcome::default()
     };

@@ -85,6 +85,8 @@ pub(crate) struct Outcome {
     pub(crate) done: u64,
     /// Answers other than 200, and everything that did not get that far.
     pub(crate) errors: u64,
+    /// The last status that was not 200.
+    pub(crate) refusal: Option<u16>,
     /// From `go` to the last answer.
     pub(crate) seconds: f64,
     /// Of bodies.
