@@ -4,17 +4,19 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use masugata_certs::{DeviceIdentity, VerifiedPeer};
 use masugata_policy::{
-    Action, App, Authentication, Device, PostureAttribute, PostureValue, Principal, PrincipalKind,
-    Timestamp,
+    Action, App, Authentication, Device, Observation, PostureAttribute, PostureValue, Principal,
+    PrincipalKind, Timestamp,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::chain::{Hash, Head, hex, seal};
 use super::event::{Completion, Decision, Event, Operation, Outcome, Verdict};
+use super::fragments::{ALWAYS, Fragments, Window, member};
 use super::text::{Caps, Cutter, Guarded, Stamp, Texts};
 use crate::connection::{Connection, Protocol};
 use crate::denial::Stage;
@@ -37,9 +39,17 @@ pub(super) struct Remark {
 }
 
 /// Appends the line of an event after `head`, and returns where the chain then stands.
-pub(super) fn write_event(buffer: &mut Vec<u8>, head: Head, event: &Event, query: bool) -> Head {
+pub(super) fn write_event(
+    buffer: &mut Vec<u8>,
+    head: Head,
+    event: &Event,
+    query: bool,
+    fragments: &mut Fragments,
+) -> Head {
     chained(buffer, head, |buffer, caps, sequence| match event {
-        Event::Decision(decision) => write_decision(buffer, caps, sequence, decision, query),
+        Event::Decision(decision) => {
+            write_decision(buffer, caps, sequence, decision, query, fragments)
+        }
         Event::Completion(completion) => write_completion(buffer, caps, sequence, completion),
         Event::Operation(operation) => {
             write_operation(buffer, caps, sequence, operation, &Remark::default(), head)
@@ -62,7 +72,7 @@ pub(super) fn write_remark(
 fn chained(
     buffer: &mut Vec<u8>,
     head: Head,
-    write: impl Fn(&mut Vec<u8>, Caps, u64) -> serde_json::Result<()>,
+    mut write: impl FnMut(&mut Vec<u8>, Caps, u64) -> serde_json::Result<()>,
 ) -> Head {
     let start = buffer.len();
     let sequence = head.sequence.saturating_add(1);
@@ -78,10 +88,11 @@ fn chained(
     }
 }
 
-fn put(buffer: &mut Vec<u8>, line: &impl Serialize) -> serde_json::Result<()> {
+pub(super) fn put(buffer: &mut Vec<u8>, line: &impl Serialize) -> serde_json::Result<()> {
     line.serialize(&mut serde_json::Serializer::with_formatter(buffer, Guarded))
 }
 
+/// The part of a decision's line that is its own. What follows it is shared with other lines; see `write_parties`.
 #[derive(Serialize)]
 struct DecisionLine<'a> {
     v: u8,
@@ -112,19 +123,6 @@ struct DecisionLine<'a> {
     query: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app: Option<AppPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<PrincipalPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentication: Option<AuthenticationPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<DevicePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate: Option<CertificatePart<'a>>,
-    connection: ConnectionPart<'a>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    truncated: &'a [&'static str],
 }
 
 fn write_decision(
@@ -133,17 +131,109 @@ fn write_decision(
     seq: u64,
     event: &Decision,
     query: bool,
+    fragments: &mut Fragments,
 ) -> serde_json::Result<()> {
     let mut cutter = Cutter::new(caps);
-    let mut line = DecisionLine::of(event, seq, query, &mut cutter);
-    line.truncated = &cutter.cut;
-    put(buffer, &line)
+    put(buffer, &DecisionLine::of(event, seq, query, &mut cutter))?;
+    // Reopens the object, for what is shared with other lines.
+    buffer.pop();
+    write_parties(buffer, event, &mut cutter, fragments)?;
+    if !cutter.cut.is_empty() {
+        member(buffer, "truncated", &cutter.cut)?;
+    }
+    buffer.push(b'}');
+    Ok(())
+}
+
+/// Who, proved how, on which device, over which connection, to which app.
+fn write_parties(
+    buffer: &mut Vec<u8>,
+    event: &Decision,
+    cutter: &mut Cutter,
+    fragments: &mut Fragments,
+) -> serde_json::Result<()> {
+    let now = event.at;
+    if let Some(app) = event.app.as_deref() {
+        fragments
+            .apps
+            .append(buffer, cutter, app.revision(), now, |buffer, cutter| {
+                member(buffer, "app", &AppPart::of(app, cutter)).map(|()| ALWAYS)
+            })?;
+    }
+    if let Some(principal) = event.principal.as_deref() {
+        let key = principal.revision();
+        fragments
+            .principals
+            .append(buffer, cutter, key, now, |buffer, cutter| {
+                member(buffer, "principal", &PrincipalPart::of(principal, cutter)).map(|()| ALWAYS)
+            })?;
+    }
+    if let Some(proof) = event.authentication.as_deref() {
+        let key = proof.revision();
+        fragments
+            .authentications
+            .append(buffer, cutter, key, now, |buffer, cutter| {
+                let part = AuthenticationPart::of(proof, now, cutter);
+                member(buffer, "authentication", &part).map(|()| same_age(proof, now))
+            })?;
+    }
+    if let Some(device) = event.device.as_deref() {
+        let key = device.revision();
+        fragments
+            .devices
+            .append(buffer, cutter, key, now, |buffer, cutter| {
+                member(buffer, "device", &DevicePart::of(device, now, cutter))
+                    .map(|()| same_freshness(device, now))
+            })?;
+    }
+    let connection = &*event.connection;
+    fragments
+        .connections
+        .append(buffer, cutter, connection.id, now, |buffer, cutter| {
+            if let Some(peer) = connection.device() {
+                member(buffer, "certificate", &CertificatePart::of(peer, cutter))?;
+            }
+            member(
+                buffer,
+                "connection",
+                &ConnectionPart::of(connection, cutter),
+            )
+            .map(|()| ALWAYS)
+        })
+}
+
+/// While the age in whole seconds stays what it is.
+fn same_age(proof: &Authentication, now: Timestamp) -> Window {
+    let Some(at) = proof.authenticated_at else {
+        return ALWAYS;
+    };
+    let begun = at.plus(Duration::from_secs(now.since(at).as_secs()));
+    (now, begun.plus(Duration::from_secs(1)).max(now))
+}
+
+/// While no observation becomes stale, or comes within the tolerated skew.
+fn same_freshness(device: &Device, now: Timestamp) -> Window {
+    let seen = PostureAttribute::ALL
+        .into_iter()
+        .filter_map(|attribute| device.posture().observation(attribute));
+    let turns = seen.flat_map(|seen| {
+        [
+            seen.fresh_until(),
+            seen.observed_at.minus(Observation::MAX_SKEW),
+        ]
+    });
+    (
+        now,
+        turns
+            .filter(|turn| *turn > now)
+            .min()
+            .unwrap_or(Timestamp::MAX),
+    )
 }
 
 impl<'a> DecisionLine<'a> {
     fn of(event: &'a Decision, seq: u64, query: bool, cutter: &mut Cutter) -> Self {
         let verdict = VerdictPart::of(&event.verdict);
-        let connection = &*event.connection;
         let failed_authentication = verdict.stage == Some(Stage::Authenticate);
         Self {
             v: VERSION,
@@ -173,24 +263,6 @@ impl<'a> DecisionLine<'a> {
                 .filter(|_| query)
                 .map(|query| cutter.path("query", query)),
             action: event.action.map(Action::as_str),
-            app: event.app.as_deref().map(|app| AppPart::of(app, cutter)),
-            principal: event
-                .principal
-                .as_deref()
-                .map(|principal| PrincipalPart::of(principal, cutter)),
-            authentication: event
-                .authentication
-                .as_deref()
-                .map(|proof| AuthenticationPart::of(proof, event.at, cutter)),
-            device: event
-                .device
-                .as_deref()
-                .map(|device| DevicePart::of(device, event.at, cutter)),
-            certificate: connection
-                .device()
-                .map(|peer| CertificatePart::of(peer, cutter)),
-            connection: ConnectionPart::of(connection, cutter),
-            truncated: &[],
         }
     }
 }

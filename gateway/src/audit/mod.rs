@@ -10,6 +10,7 @@ pub mod chain;
 mod checkpoint;
 pub mod event;
 mod file;
+mod fragments;
 mod line;
 mod recover;
 pub mod sink;

@@ -18,6 +18,7 @@ use super::chain::Head;
 use super::checkpoint::Checkpoint;
 use super::event::{Event, Operation};
 use super::file::{LogFile, Whereabouts, sync_directory};
+use super::fragments::Fragments;
 use super::line::{Remark, write_event, write_remark};
 use super::sink::{Message, Shared};
 use crate::config;
@@ -62,6 +63,7 @@ pub(super) struct Writer {
     waiters: Vec<SyncSender<()>>,
     /// The batch, and where in it each line ends; reused.
     buffer: Vec<u8>,
+    fragments: Fragments,
     marks: Vec<(usize, Head)>,
     unsynced: bool,
     synced_at: Instant,
@@ -100,6 +102,7 @@ impl Writer {
             pending: VecDeque::new(),
             waiters: Vec::new(),
             buffer: Vec::with_capacity(BATCH_BYTES),
+            fragments: Fragments::default(),
             marks: Vec::new(),
             unsynced: false,
             synced_at: shared.clock.monotonic(),
@@ -303,7 +306,13 @@ impl Writer {
                 break;
             }
             head = match entry {
-                Entry::Event(event) => write_event(&mut self.buffer, head, event, self.query),
+                Entry::Event(event) => write_event(
+                    &mut self.buffer,
+                    head,
+                    event,
+                    self.query,
+                    &mut self.fragments,
+                ),
                 Entry::Remark(operation, remark) => {
                     write_remark(&mut self.buffer, head, operation, remark)
                 }

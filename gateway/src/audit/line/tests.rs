@@ -14,7 +14,13 @@ const DOCUMENT: &str = include_str!("../../../../docs/audit-log.md");
 
 fn line_of(event: Event) -> String {
     let mut buffer = Vec::new();
-    write_event(&mut buffer, Head::GENESIS, &event, false);
+    write_event(
+        &mut buffer,
+        Head::GENESIS,
+        &event,
+        false,
+        &mut Fragments::default(),
+    );
     String::from_utf8(buffer).unwrap()
 }
 
@@ -101,7 +107,13 @@ fn the_query_is_recorded_only_when_configured() {
     assert!(!decided(decision(1)).contains("planted-secret"));
     let mut buffer = Vec::new();
     let event = Event::Decision(Box::new(decision(1)));
-    write_event(&mut buffer, Head::GENESIS, &event, true);
+    write_event(
+        &mut buffer,
+        Head::GENESIS,
+        &event,
+        true,
+        &mut Fragments::default(),
+    );
     let line = parsed(std::str::from_utf8(&buffer).unwrap());
     assert_eq!(line["query"], "token=planted-secret");
 }
@@ -191,7 +203,13 @@ fn the_worst_record_fits_into_a_line() {
         ..base
     }));
     let mut buffer = Vec::new();
-    write_event(&mut buffer, Head::GENESIS, &event, true);
+    write_event(
+        &mut buffer,
+        Head::GENESIS,
+        &event,
+        true,
+        &mut Fragments::default(),
+    );
     assert!(buffer.len() <= LINE_LIMIT, "{} bytes", buffer.len());
     let value = parsed(std::str::from_utf8(&buffer).unwrap());
     assert_eq!(value["decision"], "denied");
@@ -202,7 +220,13 @@ fn the_worst_record_fits_into_a_line() {
         ..operation("reload-refused")
     }));
     let mut buffer = Vec::new();
-    write_event(&mut buffer, Head::GENESIS, &event, true);
+    write_event(
+        &mut buffer,
+        Head::GENESIS,
+        &event,
+        true,
+        &mut Fragments::default(),
+    );
     assert!(buffer.len() <= LINE_LIMIT, "{} bytes", buffer.len());
 }
 
@@ -239,11 +263,28 @@ fn every_member() -> BTreeSet<String> {
         ..full_decision()
     };
     let mut line = DecisionLine::of(&decision, 1, true, &mut Cutter::new(Caps::USUAL));
-    line.certificate = Some(certificate());
     line.policy_version = Some("sha256:00");
-    line.truncated = &["path"];
     let mut names = BTreeSet::from(["hash".to_owned()]);
     members_of("", &serde_json::to_value(&line).unwrap(), &mut names);
+    members_of(
+        "certificate.",
+        &serde_json::to_value(certificate()).unwrap(),
+        &mut names,
+    );
+    let long = Decision {
+        uri: format!("/{}?x=y", "x".repeat(5000)).parse().unwrap(),
+        ..decision
+    };
+    let mut buffer = Vec::new();
+    let event = Event::Decision(Box::new(long));
+    write_event(
+        &mut buffer,
+        Head::GENESIS,
+        &event,
+        true,
+        &mut Fragments::default(),
+    );
+    members_of("", &serde_json::from_slice(&buffer).unwrap(), &mut names);
 
     let mut completed = completion(1);
     completed.outcome = Outcome::TimedOut("total");
@@ -310,5 +351,58 @@ proptest! {
         let line = decided(Decision { principal: Some(Arc::new(principal)), ..decision(1) });
         prop_assert_eq!(line.matches('\n').count(), 1);
         prop_assert!(serde_json::from_str::<Value>(&line).is_ok());
+    }
+}
+
+#[test]
+fn a_kept_fragment_says_what_a_new_one_would() {
+    let mut kept = Fragments::default();
+    let event = |moved: u64| {
+        let decision = full_decision();
+        let at = decision.at.plus(Duration::from_millis(moved));
+        Event::Decision(Box::new(Decision { at, ..decision }))
+    };
+    // The same people and things at other times: ages change with each second, posture goes stale, and the clock may
+    // be set back.
+    let Event::Decision(first) = event(0) else {
+        panic!()
+    };
+    for moved in [
+        0,
+        1,
+        999,
+        1000,
+        1001,
+        59_999,
+        3_600_000,
+        86_400_000,
+        400 * 86_400_000,
+        0,
+    ] {
+        let at = first.at.plus(Duration::from_millis(moved));
+        let again = Decision {
+            app: first.app.clone(),
+            principal: first.principal.clone(),
+            authentication: first.authentication.clone(),
+            device: first.device.clone(),
+            connection: Arc::clone(&first.connection),
+            at,
+            ..full_decision()
+        };
+        let again = Event::Decision(Box::new(again));
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        write_event(&mut with, Head::GENESIS, &again, true, &mut kept);
+        write_event(
+            &mut without,
+            Head::GENESIS,
+            &again,
+            true,
+            &mut Fragments::default(),
+        );
+        assert_eq!(
+            String::from_utf8(with).unwrap(),
+            String::from_utf8(without).unwrap(),
+            "after {moved} ms"
+        );
     }
 }
