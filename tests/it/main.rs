@@ -8,8 +8,10 @@
     reason = "tests stop where they fail"
 )]
 
+mod decision;
 mod denials;
 mod device;
+mod posture;
 mod smoke;
 mod user;
 mod watching;
