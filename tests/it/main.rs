@@ -11,7 +11,9 @@
 mod decision;
 mod denials;
 mod device;
+mod limits;
 mod posture;
+mod record;
 mod smoke;
 mod user;
 mod watching;
