@@ -62,17 +62,3 @@ pub fn assert_denied(answer: &Answer, code: &str) {
         answer.text()
     );
 }
-
-/// Waits for something that happens by itself, for as long as a slow machine may need.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let patience = std::time::Duration::from_secs(30);
-    let waiting = async {
-        while !condition().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    assert!(
-        tokio::time::timeout(patience, waiting).await.is_ok(),
-        "waited in vain: {what}"
-    );
-}

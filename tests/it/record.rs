@@ -53,6 +53,7 @@ async fn every_kind_of_answer_is_recorded_once() {
     chat.next().await.unwrap().unwrap();
     chat.close(None).await.unwrap();
     while let Some(Ok(_)) = chat.next().await {}
+    chat.get_mut().shutdown().await.unwrap();
     drop(chat);
     gateway.completions(20).await;
 
@@ -61,7 +62,6 @@ async fn every_kind_of_answer_is_recorded_once() {
     assert_eq!((decisions.len(), ends.len()), (20, 20));
     let verdicts = |word: &str| decisions.iter().filter(|it| it["decision"] == word).count();
     assert_eq!((verdicts("permitted"), verdicts("denied")), (17, 3));
-    for end in &ends { eprintln!("{end}"); }
     let outcomes = |word: &str| ends.iter().filter(|it| it["outcome"] == word).count();
     assert_eq!(outcomes("upstream-failed"), 4);
     assert_eq!(outcomes("completed"), 16);
