@@ -250,8 +250,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_moves_no_segment(path in "(/([a-z%.~;-]|%[0-9a-fA-F]{2}){0,6}){1,4}") {
-            prop_assume!(check_path(&path).is_ok());
+        fn decoding_moves_no_segment(path in "(/([a-z.~-]|%[2-7][0-9a-fA-F]){1,5}){1,3}") {
+            if check_path(&path).is_err() {
+                return Ok(());
+            }
             let decoded = decoded_path(&path);
             prop_assert_eq!(path.matches('/').count(), decoded.matches('/').count());
             let dots = |segment: &str| segment == "." || segment == "..";
