@@ -8,8 +8,12 @@
     reason = "tests stop where they fail"
 )]
 
+mod decision;
 mod denials;
 mod device;
+mod limits;
+mod posture;
+mod record;
 mod smoke;
 mod user;
 mod watching;

@@ -24,7 +24,7 @@ use crate::denial::{Denial, DenialReason};
 pub use fields::check_fields;
 pub use h1::{Guarded, Handle, Switching};
 pub use host::{Authority, parse_authority};
-pub use path::check_path;
+pub use path::{check_path, decoded_path};
 pub use stream::{Inspector, Stop};
 pub use target::{Target, Upgrade, action_of, parse, upgrade_of};
 

@@ -1,5 +1,8 @@
-//! Paths that everybody reads alike. Policies see exactly the text that goes upstream (RFC 9110 §7.7 forbids changing
-//! it), so a path that some server would decode, fold or cut differently is refused.
+//! Paths that everybody reads alike. The text goes upstream as it came (RFC 9110 §7.7 forbids changing it), so a path
+//! that some server would decode, fold or cut differently is refused. Routes and policies see what the app sees after
+//! decoding: otherwise `/%61dmin` would be another path to them, and the same to the app.
+
+use std::borrow::Cow;
 
 use super::Violation;
 use super::line::set;
@@ -76,6 +79,28 @@ pub fn check_path(path: &str) -> Result<(), Violation> {
     decoded.finish()?;
     // The last one may be empty: a trailing slash.
     segment.check()
+}
+
+/// A path without its percent-encoding, for comparing. Only for what passed [`check_path`]: of such a path nobody can say
+/// that decoding made slashes, dots or a second encoding appear.
+pub fn decoded_path(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((byte, next)) = rest.split_first() {
+        rest = next;
+        let value = match percent_decoded(rest) {
+            Ok((value, next)) if *byte == b'%' => {
+                rest = next;
+                value
+            }
+            Ok(_) | Err(_) => *byte,
+        };
+        bytes.push(value);
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn percent_decoded(rest: &[u8]) -> Result<(u8, &[u8]), Violation> {
@@ -204,6 +229,36 @@ mod tests {
 
     fn reason(path: &str) -> Option<DenialReason> {
         check_path(path).err().map(|it| it.reason)
+    }
+
+    #[test]
+    fn a_path_is_compared_as_the_app_reads_it() {
+        for (path, decoded) in [
+            ("/admin", "/admin"),
+            ("/%61dmin", "/admin"),
+            ("/%61%64%6D%69%6e/x", "/admin/x"),
+            ("/%40me", "/@me"),
+            ("/caf%c3%a9", "/caf\u{e9}"),
+            ("/caf%C3%A9", "/caf\u{e9}"),
+            ("/100%25", "/100%"),
+            ("/a%3Bb", "/a;b"),
+        ] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+            assert_eq!(decoded_path(path), decoded);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_moves_no_segment(path in "(/([a-z.~-]|%[2-7][0-9a-fA-F]){1,5}){1,3}") {
+            if check_path(&path).is_err() {
+                return Ok(());
+            }
+            let decoded = decoded_path(&path);
+            prop_assert_eq!(path.matches('/').count(), decoded.matches('/').count());
+            let dots = |segment: &str| segment == "." || segment == "..";
+            prop_assert!(!decoded.split('/').any(dots));
+        }
     }
 
     #[test]

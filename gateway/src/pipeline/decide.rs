@@ -45,7 +45,7 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         app: &routed.app,
         method: routed.exchange.head.method.as_str(),
         host: &routed.host,
-        path: routed.exchange.head.uri.path(),
+        path: routed.path(),
         address: routed.client_address,
     };
     let permit = ask(state, &question, routed.exchange.received_at)?;

@@ -10,7 +10,6 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use http::Method;
-use http::Uri;
 use masugata_policy::{Action, Timestamp};
 
 use super::authenticate::{self, Credentials};
@@ -30,7 +29,7 @@ pub(super) struct DecisionLease {
     connection: Arc<Connection>,
     credentials: Credentials,
     host: Box<str>,
-    uri: Uri,
+    path: Box<str>,
     method: Method,
     action: Action,
     app: Arc<str>,
@@ -54,7 +53,7 @@ impl DecisionLease {
                 expires_at: authorized.expires_at(),
             },
             host: routed.host.clone(),
-            uri: routed.exchange.head.uri.clone(),
+            path: routed.path().into(),
             method: routed.exchange.head.method.clone(),
             action: routed.action,
             app: Arc::clone(&routed.app.name),
@@ -71,7 +70,7 @@ impl DecisionLease {
         }
         let app = state
             .routes
-            .resolve(&self.host, self.uri.path())
+            .resolve(&self.host, &self.path)
             .filter(|app| app.name == self.app);
         let app = app.ok_or(DenialReason::RouteNotFound)?;
         let device = authenticate::device::establish(state, &self.connection, now)?;
@@ -88,7 +87,7 @@ impl DecisionLease {
                 app,
                 method: self.method.as_str(),
                 host: &self.host,
-                path: self.uri.path(),
+                path: &self.path,
                 address: self.client_address,
             },
             now,

@@ -1,5 +1,6 @@
 //! First stage: is this one well-formed request for something we serve, on a connection that may ask for it?
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,9 +23,19 @@ pub(super) struct Routed {
     pub(super) action: Action,
     /// Lower case, without port.
     pub(super) host: Box<str>,
+    /// Decoded, where it was encoded at all.
+    pub(super) decoded_path: Option<Box<str>>,
     /// The client, or what a trusted forwarder says it is.
     pub(super) client_address: IpAddr,
     pub(super) from_trusted_forwarder: bool,
+}
+
+impl Routed {
+    /// The path as the app reads it.
+    pub(super) fn path(&self) -> &str {
+        let written = || self.exchange.head.uri.path();
+        self.decoded_path.as_deref().unwrap_or_else(written)
+    }
 }
 
 /// What a request is for.
@@ -56,12 +67,17 @@ pub(super) fn resolve(
     if let Some(response) = well_known::answer(state, head, &host, exchange.received_at) {
         return Ok(Target::WellKnown(Box::new(response)));
     }
+    let path = framing::decoded_path(head.uri.path());
     let app = Arc::clone(
         state
             .routes
-            .resolve(&host, head.uri.path())
+            .resolve(&host, &path)
             .ok_or(DenialReason::RouteNotFound)?,
     );
+    let decoded_path = match path {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(path) => Some(path.into()),
+    };
     let action = framing::action_of(head)?;
     facts.app = Some(Arc::clone(&app.policy));
     facts.action = Some(action);
@@ -74,6 +90,7 @@ pub(super) fn resolve(
         app,
         action,
         host,
+        decoded_path,
         client_address,
         from_trusted_forwarder,
     })))

@@ -13,6 +13,7 @@ use super::{AppState, Backend, Environment, ServiceAccount, State};
 use crate::config::error::LoadError;
 use crate::config::{self, Config};
 use crate::forward::{AppForward, Instance};
+use crate::framing;
 use crate::limits::quota::Limits;
 use crate::routes::{Route, RouteTable};
 
@@ -118,9 +119,13 @@ pub(super) fn build_routes(
     config: &Config,
     apps: &[Arc<AppState>],
 ) -> Result<RouteTable<Arc<AppState>>, LoadError> {
-    RouteTable::build(apps.iter().map(|app| Route {
+    let prefixes: Vec<_> = apps
+        .iter()
+        .map(|app| framing::decoded_path(&app.config.path_prefix))
+        .collect();
+    RouteTable::build(apps.iter().zip(&prefixes).map(|(app, prefix)| Route {
         hosts: &app.config.hosts,
-        prefix: &app.config.path_prefix,
+        prefix,
         service: Arc::clone(app),
     }))
     .map_err(|conflict| problem(&config.path, conflict.to_string(), None))
