@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -16,7 +17,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::body::AnyBody;
 use crate::pki::{Device, Pki};
+use crate::raw::{self, RawAnswer};
 
 /// A whole response.
 #[derive(Clone, Debug)]
@@ -57,7 +60,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
+    /// Without device and token.
+    pub fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
         let root = Arc::clone(pki);
         let tls = Arc::new(config(&root, None, &[b"http/1.1"]));
         Self {
@@ -127,6 +131,13 @@ impl Client {
             .await
     }
 
+    /// Writes bytes of the test's own after the handshake and reads everything that comes back, until the gateway closes
+    /// or has nothing more to say for a while.
+    pub async fn raw(&self, app: &str, bytes: &[u8]) -> RawAnswer {
+        let stream = self.stream(app).await.expect("a TLS connection");
+        raw::exchange(stream, bytes).await
+    }
+
     /// # Errors
     /// Whatever the handshake said.
     pub async fn try_session(&self, app: &str) -> std::io::Result<Session> {
@@ -173,8 +184,8 @@ fn config(pki: &Pki, device: Option<&Device>, alpn: &[&[u8]]) -> ClientConfig {
 }
 
 enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<AnyBody>),
+    Http2(http2::SendRequest<AnyBody>),
 }
 
 /// One connection.
@@ -223,7 +234,11 @@ impl Session {
 
     /// # Errors
     /// When the connection broke before the answer was whole.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+    pub async fn send<B>(&mut self, request: Request<B>) -> Result<Answer, hyper::Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let (head, body) = self.open(request).await?.into_parts();
         let collected = body.collect().await?;
         let trailers = collected.trailers().cloned();
@@ -239,10 +254,15 @@ impl Session {
     ///
     /// # Errors
     /// When the connection broke before the head arrived.
-    pub async fn open(
+    pub async fn open<B>(
         &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<http::Response<Incoming>, hyper::Error> {
+        request: Request<B>,
+    ) -> Result<http::Response<Incoming>, hyper::Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request = request.map(|body| body.map_err(Into::into).boxed());
         match &mut self.sender {
             Sender::Http1(sender) => {
                 sender.ready().await?;

@@ -33,6 +33,53 @@ pub struct TestGatewayBuilder {
     ingress: String,
     sections: String,
     audit: String,
+    runtime: String,
+}
+
+/// The files of a gateway, for the real program.
+pub struct Prepared {
+    pub directory: TempDir,
+    pub clock: Arc<TestClock>,
+    pub issuer: TokenIssuer,
+    pki: Arc<Pki>,
+}
+
+impl Prepared {
+    pub fn config(&self) -> PathBuf {
+        self.path("masugata.toml")
+    }
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+    /// Replaces a file, as `mv` would.
+    pub fn write(&self, name: &str, content: &str) {
+        write(self.directory.path(), name, content);
+    }
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+    /// What is on record so far, as far as lines are whole.
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        whole_lines(&self.read("audit.jsonl"))
+    }
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+    /// `laptop` with a good token of `ada`, at `address`.
+    pub fn ada(&self, address: SocketAddr) -> Client {
+        let token = self
+            .issuer
+            .token("ada", &["employees"], self.clock.seconds());
+        Client::new(address, &self.pki)
+            .device(&self.pki.device("laptop"))
+            .token(token.sign())
+    }
+}
+
+fn whole_lines(text: &str) -> Vec<serde_json::Value> {
+    text.split_inclusive('\n')
+        .filter_map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok())
+        .collect()
 }
 
 /// A running gateway; ends with the value.
@@ -64,6 +111,7 @@ impl TestGateway {
             ingress: String::new(),
             sections: String::new(),
             audit: String::new(),
+            runtime: "watch = false".into(),
             clock,
         };
         builder.device("laptop", "")
@@ -120,6 +168,11 @@ impl TestGateway {
     pub async fn set_policy(&self, policy: &str) {
         self.write("policies/test.cedar", policy);
         self.gateway().reload().await.unwrap();
+    }
+
+    /// What is on record so far. The writer works behind the requests: wait for what you look for.
+    pub fn records_so_far(&self) -> Vec<serde_json::Value> {
+        whole_lines(&self.read("audit.jsonl"))
     }
 
     /// Stops, so that the record is whole, and reads it.
@@ -217,6 +270,11 @@ impl TestGatewayBuilder {
         writeln!(self.audit, "{text}").unwrap();
         self
     }
+    /// Replaces the keys of `[runtime]`, which say only that files are not watched.
+    pub fn runtime(mut self, text: &str) -> Self {
+        self.runtime = text.into();
+        self
+    }
     pub fn clock(&self) -> &TestClock {
         &self.clock
     }
@@ -234,15 +292,31 @@ impl TestGatewayBuilder {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// # Errors
-    /// What the gateway says when it does not start.
-    pub async fn try_start(self) -> Result<TestGateway, masugata::gateway::StartError> {
+    /// Writes the files only.
+    pub fn prepare(self) -> Prepared {
+        self.write_files();
+        Prepared {
+            directory: self.directory,
+            clock: self.clock,
+            issuer: self.issuer,
+            pki: self.pki,
+        }
+    }
+
+    fn write_files(&self) {
         let directory = self.directory.path();
         self.pki.write(directory);
         write(directory, "jwks.json", &self.issuer.jwks().to_string());
         write(directory, "devices.toml", &self.devices);
         write(directory, "policies/test.cedar", &self.policy);
         write(directory, "masugata.toml", &self.text());
+    }
+
+    /// # Errors
+    /// What the gateway says when it does not start.
+    pub async fn try_start(self) -> Result<TestGateway, masugata::gateway::StartError> {
+        self.write_files();
+        let directory = self.directory.path();
         let capabilities = Capabilities {
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
@@ -272,7 +346,7 @@ impl TestGatewayBuilder {
              algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n\
              [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [runtime]\nwatch = false\n\
+             [runtime]\n{runtime}\n\
              {apps}\n{sections}\n",
             top = self.top,
             ingress = self.ingress,
@@ -284,6 +358,7 @@ impl TestGatewayBuilder {
             issuer = self.issuer.issuer,
             audience = self.issuer.audience,
             audit = self.audit,
+            runtime = self.runtime,
             apps = self.apps,
             sections = self.sections,
         )

@@ -16,19 +16,25 @@
     reason = "a harness that cannot set up its test must stop it, and say where"
 )]
 
+mod body;
 mod client;
 mod clock;
 mod gateway;
 mod pki;
+mod process;
+mod raw;
 mod tokens;
 mod upstream;
 
+pub use body::{AnyBody, Feed, fed};
 pub use client::{Answer, Client, Session};
 pub use clock::{TestClock, days, hours, minutes, seconds};
-pub use gateway::{TestGateway, TestGatewayBuilder};
+pub use gateway::{Prepared, TestGateway, TestGatewayBuilder};
 pub use pki::{Device, Pki};
+pub use process::{Finished, Process, masugata};
+pub use raw::{RawAnswer, http_get};
 pub use tokens::{TokenBuilder, TokenIssuer};
-pub use upstream::{Seen, Upstream};
+pub use upstream::{Seen, Upstream, UpstreamAnswer};
 
 /// The denial is the one that was meant: status from the code, code in the body.
 #[track_caller]
@@ -41,4 +47,41 @@ pub fn assert_denied(answer: &Answer, code: &str) {
         answer.status,
         answer.text()
     );
+}
+
+/// Waits for something that happens by itself sooner or later: asks again and again, and gives up only when no slow
+/// machine could explain it any more.
+///
+/// # Panics
+/// When it does not happen.
+#[track_caller]
+pub fn eventually<F, A>(what: &str, mut happened: F) -> impl Future<Output = ()>
+where
+    F: FnMut() -> A,
+    A: Future<Output = bool>,
+{
+    let place = std::panic::Location::caller();
+    async move {
+        for _ in 0..1500 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{place}: {what}: not within 30 seconds");
+    }
+}
+
+/// Fails the test instead of hanging it.
+///
+/// # Panics
+/// When it takes longer than any slow machine would.
+#[track_caller]
+pub fn within_reason<A: Future>(what: &str, awaited: A) -> impl Future<Output = A::Output> {
+    let place = std::panic::Location::caller();
+    async move {
+        tokio::time::timeout(std::time::Duration::from_secs(30), awaited)
+            .await
+            .unwrap_or_else(|_| panic!("{place}: {what}: not within 30 seconds"))
+    }
 }
