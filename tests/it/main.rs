@@ -8,4 +8,5 @@
     reason = "tests stop where they fail"
 )]
 
+mod proxying;
 mod smoke;
