@@ -230,7 +230,6 @@ async fn http1(
     let serving = http1::Builder::new()
         .max_headers(bounds.header_count)
         .max_buf_size(bounds.header_bytes.max(8192))
-        .half_close(true)
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     tokio::pin!(serving);
