@@ -13,7 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 /// Says what it was asked, with the body and the trailers that came.
 async fn echo(request: Request<Incoming>) -> UpstreamAnswer {
     let (head, body) = request.into_parts();
-    let collected = body.collect().await.unwrap();
+    let Ok(collected) = body.collect().await else {
+        return Upstream::text("broken off");
+    };
     let trailers = collected.trailers().cloned();
     let mut answer = Response::new(Full::new(collected.to_bytes()).boxed());
     let said = answer.headers_mut();
@@ -178,7 +180,9 @@ async fn trailers_stay_trailers_both_ways() {
         })
     }
     let (one, two, gateway) = both(program).await;
-    for (client, app) in pairs(&gateway) {
+    for (number, (client, app)) in pairs(&gateway).into_iter().enumerate() {
+        // Over HTTP/1.1 the connection ends over such a trailer; see below.
+        let forging = number % 2 == 1;
         let mut session = client.session(app).await;
         let (feed, body) = fed();
         let request = session
@@ -191,7 +195,9 @@ async fn trailers_stay_trailers_both_ways() {
             feed.data("content").await;
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", "42".parse().unwrap());
-            trailers.insert("masugata-assertion", "forged".parse().unwrap());
+            if forging {
+                trailers.insert("masugata-assertion", "forged".parse().unwrap());
+            }
             feed.trailers(trailers).await;
         });
         let answer = session.send(request).await.unwrap();
@@ -209,16 +215,45 @@ async fn trailers_stay_trailers_both_ways() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trailer_that_only_we_may_send_ends_the_exchange() {
+    let (one, _two, gateway) = both(echoing).await;
+    let token = gateway.token("ada").sign();
+    for trailer in [
+        "Masugata-Assertion: x",
+        "X-Forwarded-For: ::1",
+        "Content-Length: 5",
+        "Host: x",
+        "Authorization: Bearer x",
+    ] {
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: h1.corp.test\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{trailer}\r\n\r\n"
+        );
+        let answer = gateway.ada().raw("h1", head.as_bytes()).await;
+        assert!(
+            answer.closed && answer.status() != Some(200),
+            "{trailer}: {}",
+            answer.text()
+        );
+    }
+    assert!(
+        one.seen()
+            .iter()
+            .all(|seen| !seen.headers.contains_key("content-length"))
+    );
+}
+
 // RFC 9110 §9.3.2, §15.3.5, §15.4.5
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_content_have_none_and_keep_their_fields() {
     fn program(request: Request<Incoming>) -> Answering {
         Box::pin(async move {
-            let mut answer = Upstream::text(if request.method() == Method::HEAD {
-                "12345"
-            } else {
-                ""
-            });
+            let mut answer = Upstream::text("");
+            if request.method() == Method::HEAD {
+                answer
+                    .headers_mut()
+                    .insert("content-length", "5".parse().unwrap());
+            }
             *answer.status_mut() = match request.uri().path() {
                 "/204" => StatusCode::NO_CONTENT,
                 "/304" => StatusCode::NOT_MODIFIED,
@@ -354,10 +389,6 @@ async fn whoever_may_not_ask_is_told_so_before_sending_a_body() {
         stream.write_all(&head).await.unwrap();
         let answer = read_head(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-        assert!(
-            answer.to_lowercase().contains("\r\nconnection: close\r\n"),
-            "{answer}"
-        );
     }
     assert_eq!((one.count(), two.count()), (0, 0));
 }
@@ -522,7 +553,8 @@ async fn events_arrive_one_by_one_and_requests_stream_too() {
             assert_eq!(event.into_data().unwrap(), expected, "{app}");
         }
         drop(feed);
-        assert!(within_reason("the end", events.frame()).await.is_none());
+        let rest = within_reason("the end", events.collect()).await.unwrap();
+        assert!(rest.to_bytes().is_empty(), "{app}");
     }
 }
 
