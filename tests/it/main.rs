@@ -8,5 +8,8 @@
     reason = "tests stop where they fail"
 )]
 
+mod http2_frames;
+mod identity;
 mod proxying;
 mod smoke;
+mod smuggling;
