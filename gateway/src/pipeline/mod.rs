@@ -18,6 +18,7 @@ mod well_known;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
@@ -102,7 +103,13 @@ pub(crate) async fn serve(
         Halt::Answered(response, completion) => (response, completion, Outcome::Completed),
     };
     completion.answered(response.status());
-    let (head, bytes) = response.into_parts();
+    let (mut head, mut bytes) = response.into_parts();
+    if preferences.head_only && !bytes.is_empty() {
+        // RFC 9110 §9.3.2: the fields of GET, and no content, which HTTP/2 clients take for an error.
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        bytes.clear();
+    }
     Response::from_parts(head, Body::recorded(bytes, completion, outcome))
 }
 
