@@ -13,6 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -57,6 +58,7 @@ pub struct Client {
     domain: String,
     token: Option<String>,
     headers: Vec<(String, String)>,
+    preface: Vec<u8>,
 }
 
 impl Client {
@@ -71,6 +73,7 @@ impl Client {
             domain: "corp.test".into(),
             token: None,
             headers: vec![],
+            preface: vec![],
         }
     }
 
@@ -94,6 +97,11 @@ impl Client {
     }
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+    /// Bytes before the handshake, as a load balancer would send them.
+    pub fn preface(mut self, bytes: &[u8]) -> Self {
+        self.preface = bytes.to_vec();
         self
     }
     /// The host name of an app in these tests.
@@ -123,8 +131,9 @@ impl Client {
     /// # Errors
     /// Whatever the handshake said.
     pub async fn stream(&self, app: &str) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(self.address).await?;
+        let mut tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(&self.preface).await?;
         let name = ServerName::try_from(self.host(app)).unwrap();
         TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, tcp)

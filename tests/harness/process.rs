@@ -152,6 +152,14 @@ impl Process {
         self.address("admin is listening").await
     }
 
+    /// The most memory it ever had, KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.unwrap().split_whitespace().nth(1).unwrap();
+        number.parse().unwrap()
+    }
+
     /// Sends a signal by name: `HUP`, `TERM`, `KILL`, …
     pub fn signal(&self, name: &str) {
         let sent = Command::new("sh")

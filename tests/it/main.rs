@@ -11,5 +11,8 @@
 mod http2_frames;
 mod identity;
 mod proxying;
+mod routing;
 mod smoke;
 mod smuggling;
+mod upstreams;
+mod websockets;
