@@ -1,6 +1,7 @@
 //! The decision: evaluate a slice, read the engine's answer so that every doubt denies, and turn it into a [`Permit`] or
 //! a [`Deny`].
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{AuthorizationError, Authorizer, Decision, PolicyId, Response};
@@ -36,8 +37,10 @@ impl PolicySet {
         if let Some(facts) = self.memo.facts(request)
             && let Some(answer) = self.memo.answer(facts, request, now)
         {
+            self.reused.fetch_add(1, Ordering::Relaxed);
             return say(answer, request, now);
         }
+        self.fresh.fetch_add(1, Ordering::Relaxed);
         let prepared = match self.memo.prepared(request) {
             Some(prepared) => prepared,
             None => self.prepare_and_keep(request)?,
@@ -46,6 +49,14 @@ impl PolicySet {
         let facts = prepared.slice.facts;
         self.memo.keep_answer(facts, request, answer.clone());
         say(answer, request, now)
+    }
+
+    /// How many decisions were made fresh and how many reused since this was last asked.
+    pub fn take_counts(&self) -> (u64, u64) {
+        (
+            self.fresh.swap(0, Ordering::Relaxed),
+            self.reused.swap(0, Ordering::Relaxed),
+        )
     }
 
     /// Decides without reusing or keeping anything: what [`PolicySet::decide`] must always agree with.

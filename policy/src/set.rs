@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use ahash::AHashMap;
 use sha2::{Digest, Sha256};
@@ -49,6 +50,9 @@ pub struct PolicySet {
     pub(crate) named: Named,
     pub(crate) slices: Slices,
     pub(crate) memo: Memo,
+    /// Decisions since they were last counted.
+    pub(crate) fresh: AtomicU64,
+    pub(crate) reused: AtomicU64,
     pub(crate) version: PolicyVersion,
     pub(crate) no_guidance: Arc<Guidance>,
     warnings: Vec<Problem>,
@@ -72,6 +76,8 @@ impl PolicySet {
             named: Named::by(policies.iter().map(|policy| &policy.policy)),
             slices: Slices::new(),
             memo: Memo::new(),
+            fresh: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
             version: version(sources),
             no_guidance: no_guidance(),
             warnings: loaded.warnings,

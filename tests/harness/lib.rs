@@ -23,18 +23,38 @@ mod gateway;
 mod pki;
 mod process;
 mod raw;
+mod record;
 mod tokens;
 mod upstream;
 
 pub use body::{AnyBody, Feed, fed};
-pub use client::{Answer, Client, Session};
+pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
 pub use gateway::{Prepared, TestGateway, TestGatewayBuilder};
 pub use pki::{Device, Pki};
 pub use process::{Finished, Process, masugata};
 pub use raw::{RawAnswer, http_get};
+pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream, UpstreamAnswer};
+
+/// Waits for what happens by itself, up to half a minute.
+///
+/// # Panics
+/// When it has not happened by then.
+#[track_caller]
+pub fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        for _ in 0..1500 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{caller}: not within half a minute: {what}");
+    }
+}
 
 /// The denial is the one that was meant: status from the code, code in the body.
 #[track_caller]
@@ -47,29 +67,6 @@ pub fn assert_denied(answer: &Answer, code: &str) {
         answer.status,
         answer.text()
     );
-}
-
-/// Waits for something that happens by itself sooner or later: asks again and again, and gives up only when no slow
-/// machine could explain it any more.
-///
-/// # Panics
-/// When it does not happen.
-#[track_caller]
-pub fn eventually<F, A>(what: &str, mut happened: F) -> impl Future<Output = ()>
-where
-    F: FnMut() -> A,
-    A: Future<Output = bool>,
-{
-    let place = std::panic::Location::caller();
-    async move {
-        for _ in 0..1500 {
-            if happened().await {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        panic!("{place}: {what}: not within 30 seconds");
-    }
 }
 
 /// Fails the test instead of hanging it.

@@ -1,6 +1,6 @@
 //! Behaviour through the front door. One file per behaviour; every test starts a whole gateway on loopback.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -8,6 +8,8 @@
     reason = "tests stop where they fail"
 )]
 
+mod denials;
+mod device;
 mod http2_frames;
 mod identity;
 mod proxying;
@@ -15,4 +17,6 @@ mod routing;
 mod smoke;
 mod smuggling;
 mod upstreams;
+mod user;
+mod watching;
 mod websockets;

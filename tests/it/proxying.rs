@@ -121,7 +121,7 @@ async fn bodies_keep_their_framing() {
                 feed.data("0123456789").await;
             }
         });
-        let answer = session.send(request).await.unwrap();
+        let answer = session.send_any(request).await.unwrap();
         feeding.await.unwrap();
         assert_eq!(answer.text(), "0123456789".repeat(50), "{app}");
         // A length.
@@ -200,7 +200,7 @@ async fn trailers_stay_trailers_both_ways() {
             }
             feed.trailers(trailers).await;
         });
-        let answer = session.send(request).await.unwrap();
+        let answer = session.send_any(request).await.unwrap();
         feeding.await.unwrap();
         assert!(!answer.headers.contains_key("x-sum-back"), "{answer:?}");
         let trailers = answer
@@ -518,6 +518,10 @@ async fn events_arrive_one_by_one_and_requests_stream_too() {
                 let mut body = request.into_body();
                 while let Some(Ok(frame)) = body.frame().await {
                     let piece = frame.into_data().unwrap();
+                    // HTTP/2 may end with one that is empty.
+                    if piece.is_empty() {
+                        continue;
+                    }
                     feed.data(format!("data: {}\n\n", String::from_utf8_lossy(&piece)))
                         .await;
                 }
@@ -536,7 +540,7 @@ async fn events_arrive_one_by_one_and_requests_stream_too() {
         let (feed, body) = fed();
         let request = session.build(Method::POST, "/").body(body).unwrap();
         assert!(feed.data("0").await);
-        let answer = within_reason("a head", session.open(request))
+        let answer = within_reason("a head", session.open_any(request))
             .await
             .unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -567,7 +571,7 @@ async fn a_denied_upload_does_not_reach_the_app() {
         let (feed, body) = fed();
         let request = session.build(Method::POST, "/").body(body).unwrap();
         assert!(feed.data("the first bytes").await);
-        let answer = within_reason("a refusal", session.open(request))
+        let answer = within_reason("a refusal", session.open_any(request))
             .await
             .unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
@@ -645,7 +649,7 @@ async fn a_broken_answer_is_seen_to_be_broken() {
             .build(Method::GET, "/")
             .body(Full::<Bytes>::default())
             .unwrap();
-        assert!(session.send(request).await.is_err());
+        assert!(session.send_any(request).await.is_err());
     }
     let records = gateway.records().await;
     let outcomes: Vec<_> = records
@@ -688,7 +692,7 @@ async fn a_client_that_leaves_ends_the_exchange_on_both_sides() {
         .build(Method::GET, "/")
         .body(Full::<Bytes>::default())
         .unwrap();
-    let mut answer = session.open(request).await.unwrap();
+    let mut answer = session.open_any(request).await.unwrap();
     answer.body_mut().frame().await.unwrap().unwrap();
     drop((answer, session));
     eventually("the app is told", || async {

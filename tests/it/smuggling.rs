@@ -601,7 +601,7 @@ async fn a_host_that_demands_more_is_not_served_on_a_connection_that_demanded_le
                 .headers_mut()
                 .insert("host", "wiki.corp.test".parse().unwrap());
         }
-        let answer = session.send(request).await.unwrap();
+        let answer = session.send_any(request).await.unwrap();
         assert_denied(&answer, "misdirected");
         assert_eq!(answer.status.as_u16(), 421);
     }

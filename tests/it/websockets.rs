@@ -126,7 +126,7 @@ async fn open_http2(client: &Client, app: &str) -> (Session, WebSocketStream<Tok
     request
         .extensions_mut()
         .insert(Protocol::from_static("websocket"));
-    let mut response = session.open(request).await.unwrap();
+    let mut response = session.open_any(request).await.unwrap();
     if response.status() != 200 {
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -297,7 +297,7 @@ async fn an_app_that_takes_no_upgrades_gets_none() {
     request
         .extensions_mut()
         .insert(Protocol::from_static("websocket"));
-    let answer = session.send(request).await.unwrap();
+    let answer = session.send_any(request).await.unwrap();
     assert_denied(&answer, "upgrade-not-allowed");
 }
 
@@ -325,7 +325,7 @@ async fn policies_decide_about_sockets_separately() {
         .header("http2-settings", "AAMAAABkAAQAAP__")
         .body(Full::<bytes::Bytes>::default())
         .unwrap();
-    let answer = session.send(request).await;
+    let answer = session.send_any(request).await;
     assert!(answer.is_ok_and(|answer| answer.status.as_u16() != 101));
 }
 
