@@ -254,10 +254,17 @@ async fn http2(
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
         let activity = Arc::clone(&activity);
+        let limits = framing::Limits::of(bounds);
         service_fn(move |request: Request<Incoming>| {
             let busy = activity.begin();
-            let answer =
-                pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, None);
+            // Over HTTP/1.1 the guard counts.
+            let violation = framing::check_count(request.headers(), &limits).err();
+            let answer = pipeline::serve(
+                Arc::clone(&shared),
+                Arc::clone(&connection),
+                request,
+                violation,
+            );
             async move {
                 let response = answer.await;
                 drop(busy);
@@ -294,22 +301,42 @@ where
 {
     tokio::pin!(serving);
     let mut draining = false;
+    let last_word = tokio::time::sleep(LAST_WORD);
+    tokio::pin!(last_word);
+    let mut leaving = false;
     loop {
-        tokio::select! {
+        let parting = tokio::select! {
             biased;
             result = &mut serving => return result,
             () = shared.drain.begun.cancelled(), if !draining => {
                 draining = true;
-                finish(serving.as_mut());
+                true
+            }
+            () = &mut last_word, if leaving => {
+                if watch.is_untouched() {
+                    return Ok(());
+                }
+                leaving = false;
+                false
             }
             verdict = watch.tick() => match verdict {
-                Tick::Fine => {}
-                Tick::Idle => finish(serving.as_mut()),
+                Tick::Fine => false,
+                Tick::Idle => true,
                 Tick::Stuck => return Ok(()),
             },
+        };
+        if parting {
+            finish(serving.as_mut());
+            leaving = true;
+            last_word
+                .as_mut()
+                .reset(tokio::time::Instant::now() + LAST_WORD);
         }
     }
 }
+
+/// hyper waits for a first request however it is asked to finish; a client that has not sent one has this long for it.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Whether requests are being answered on a connection, and how many there were.
 #[derive(Debug, Default)]
@@ -376,6 +403,11 @@ impl Watch {
             idle_ticks: 0,
             last: (0, false),
         }
+    }
+
+    /// Nothing was ever asked for on this connection.
+    fn is_untouched(&self) -> bool {
+        self.activity.begun.load(Ordering::Relaxed) == 0
     }
 
     async fn tick(&mut self) -> Tick {
