@@ -1,6 +1,7 @@
 //! A client that proves its device and carries a token: real TLS, HTTP/1.1 or HTTP/2.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -344,16 +345,38 @@ impl Session {
         B: Body<Data = Bytes> + Send + Sync + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        if let Sender::Http1(sender) = &mut self.sender {
+            sender.ready().await?;
+        }
+        self.start(request).await
+    }
+
+    /// As `open_any`, for a task of its own, so that the session can begin the next one meanwhile.
+    ///
+    /// # Errors
+    /// When the connection broke before the head arrived.
+    pub fn start<B>(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, hyper::Error>> + Send + use<B>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let request = request.map(|body| body.map_err(Into::into).boxed());
-        match &mut self.sender {
+        let sending: Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
             Sender::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
+                // One at a time: for a connection that is idle.
+                Box::pin(sender.send_request(request))
             }
             Sender::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
+                let mut sender = sender.clone();
+                Box::pin(async move {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                })
             }
-        }
+        };
+        sending
     }
 }

@@ -8,10 +8,12 @@
     reason = "tests stop where they fail"
 )]
 
+mod bounds;
 mod denials;
 mod device;
 mod http2_frames;
 mod identity;
+mod large;
 mod proxying;
 mod routing;
 mod smoke;
