@@ -11,6 +11,7 @@
 mod bounds;
 mod denials;
 mod device;
+mod grpc;
 mod http2_frames;
 mod identity;
 mod large;
