@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -71,8 +71,13 @@ pub struct Client {
 impl Client {
     /// Without device and token.
     pub fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
+        Self::of(address, pki.root(), "corp.test")
+    }
+
+    /// For a gateway that was not made here: its CA, and the domain below which its apps are.
+    pub fn of(address: SocketAddr, root: CertificateDer<'static>, domain: &str) -> Self {
         let handshake = Handshake {
-            root: Arc::clone(pki),
+            root,
             device: None,
             alpn: b"http/1.1",
             versions: rustls::DEFAULT_VERSIONS,
@@ -81,7 +86,7 @@ impl Client {
             address,
             tls: handshake.config(),
             handshake,
-            domain: "corp.test".into(),
+            domain: domain.into(),
             token: None,
             headers: vec![],
             preface: vec![],
@@ -106,7 +111,7 @@ impl Client {
     }
     /// Believes server certificates of this CA instead of the gateway's first.
     pub fn trusting(mut self, pki: &Arc<Pki>) -> Self {
-        self.handshake.root = Arc::clone(pki);
+        self.handshake.root = pki.root();
         self.anew()
     }
     /// Without any ticket of an earlier session.
@@ -127,8 +132,11 @@ impl Client {
         self.preface = bytes.to_vec();
         self
     }
-    /// The host name of an app in these tests.
+    /// The host name of an app in these tests; without one, the domain itself.
     pub fn host(&self, app: &str) -> String {
+        if app.is_empty() {
+            return self.domain.clone();
+        }
         format!("{app}.{}", self.domain)
     }
 
@@ -216,7 +224,7 @@ impl Client {
 /// What the client brings to a handshake.
 #[derive(Clone)]
 struct Handshake {
-    root: Arc<Pki>,
+    root: CertificateDer<'static>,
     device: Option<Device>,
     alpn: &'static [u8],
     versions: &'static [&'static rustls::SupportedProtocolVersion],
@@ -226,7 +234,7 @@ impl Handshake {
     fn config(&self) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(self.root.root()).unwrap();
+        roots.add(self.root.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
             .unwrap()

@@ -8,13 +8,17 @@
     reason = "tests stop where they fail"
 )]
 
+mod admin;
 mod bounds;
+mod check;
+mod demo;
 mod denials;
 mod device;
 mod grpc;
 mod http2_frames;
 mod identity;
 mod large;
+mod operations;
 mod proxying;
 mod routing;
 mod smoke;
