@@ -132,6 +132,10 @@ impl Client {
         self.preface = bytes.to_vec();
         self
     }
+    /// What it brings to handshakes, and the tickets it was given.
+    pub fn tls_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls)
+    }
     /// The host name of an app in these tests; without one, the domain itself.
     pub fn host(&self, app: &str) -> String {
         if app.is_empty() {

@@ -31,11 +31,11 @@ async fn begins(again: bool) -> Upstream {
         let _ = stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\npiece")
             .await;
-        while again {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            if stream.write_all(b"piece").await.is_err() {
-                return;
+        if again {
+            while stream.write_all(b"piece").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            return;
         }
         while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
     })

@@ -1,5 +1,9 @@
 //! Requests and answers pass whole and unchanged, whatever versions of HTTP the two sides speak
 //! (RFC 9110 §7, RFC 9112, RFC 9113).
+//!
+//! Where each duty of an intermediary is pinned: fields of one hop, `Via`, loops, forwarding fields: `identity`.
+//! `Max-Forwards`, `Expect`, 1xx, trailers, ranges and conditions, 0-RTT: here. `Host`, framing, paths, 421: `smuggling`.
+//! What HTTP/2 adds to framing, and floods: `http2_frames`. Upgrades: `websockets`. Sizes, counts and times: `bounds`.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -707,4 +711,70 @@ async fn a_client_that_leaves_ends_the_exchange_on_both_sides() {
     assert_eq!(ended.len(), 1);
     assert_eq!(ended[0]["outcome"], "client-gone");
     assert_eq!(ended[0]["status"], 200);
+}
+
+/// A hint before the answer is not the answer. It is not passed on either, which RFC 9110 §15.2 would want: hyper's
+/// servers have no way to send one. Nothing depends on a 103, by its definition (RFC 8297 §2).
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_before_the_answer_do_not_confuse_it() {
+    let upstream = Upstream::connections(|mut stream| async move {
+        let mut buffer = [0; 4096];
+        while matches!(stream.read(&mut buffer).await, Ok(1..)) {
+            let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let gateway = TestGateway::new()
+        .app("wiki", upstream.address)
+        .start()
+        .await;
+    for client in [gateway.ada(), gateway.ada().h2()] {
+        let mut session = client.session("wiki").await;
+        for _ in 0..3 {
+            let answer = session.get("/").await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.text().as_str()),
+                (200, "hello")
+            );
+            assert!(answer.header("link").is_none());
+        }
+    }
+}
+
+/// RFC 8470: what could be replayed is not taken. No ticket of ours permits early data.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_offered_early_data() {
+    let (_one, _two, gateway) = both(echoing).await;
+    let ada = gateway.ada();
+    assert_eq!(ada.get("h1", "/").await.status, StatusCode::OK);
+    let mut config = rustls::ClientConfig::clone(&ada.tls_config());
+    config.enable_early_data = true;
+    let name = "h1.corp.test".try_into().unwrap();
+    let mut resuming = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    assert!(resuming.early_data().is_none());
+}
+
+/// RFC 9111 §3.5: what we say ourselves is for whom it was said to, and for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_answers_are_not_kept_by_anybody() {
+    let (_one, _two, gateway) = both(echoing).await;
+    for answer in [
+        gateway.ada().token("nonsense").get("h1", "/").await,
+        gateway.ada().get("nowhere", "/").await,
+        gateway
+            .ada()
+            .header("accept", "text/html")
+            .token("nonsense")
+            .get("h1", "/")
+            .await,
+    ] {
+        assert_eq!(
+            answer.header("cache-control"),
+            Some("no-store"),
+            "{answer:?}"
+        );
+    }
 }

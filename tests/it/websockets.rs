@@ -19,21 +19,17 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 /// Echoes; a text `close N` is answered by closing with that code.
 async fn echo<IO: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<IO>) {
     while let Some(Ok(message)) = socket.next().await {
-        match message {
-            Message::Text(text) if text.starts_with("close ") => {
-                let code = CloseCode::from(text[6..].parse::<u16>().unwrap());
-                let frame = CloseFrame {
-                    code,
-                    reason: "as told".into(),
-                };
-                let _ = socket.close(Some(frame)).await;
-            }
-            Message::Text(_) | Message::Binary(_) => {
-                if socket.send(message).await.is_err() {
-                    return;
-                }
-            }
-            _ => {}
+        if let Message::Text(text) = &message
+            && let Some(code) = text.strip_prefix("close ")
+        {
+            let frame = CloseFrame {
+                code: CloseCode::from(code.parse::<u16>().unwrap()),
+                reason: "as told".into(),
+            };
+            let _ = socket.close(Some(frame)).await;
+        } else if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err()
+        {
+            return;
         }
     }
 }
