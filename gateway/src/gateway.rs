@@ -273,6 +273,7 @@ impl Gateway {
                 seconds = grace.as_secs(),
                 "connections were still open when the time to drain was over"
             );
+            self.shared.auditor.cut();
             self.shared.drain.cut();
             let _ = tokio::time::timeout(
                 std::time::Duration::from_secs(1),

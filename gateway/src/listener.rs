@@ -1,6 +1,7 @@
 //! From an accepted socket to served requests: admission, PROXY protocol, TLS, HTTP, and letting go in time.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,13 +19,15 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Bounds;
 use crate::connection::{Connection, Protocol};
+use crate::forward::CutOff;
 use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
-use crate::limits::admission::HandshakeSlot;
-use crate::metrics::{HandshakeFailure, RefusedConnection};
+use crate::limits::admission::{ConnectionSlot, HandshakeSlot};
+use crate::metrics::{Entered, HandshakeFailure, RefusedConnection};
 use crate::pipeline;
 use crate::proxy_protocol;
 use crate::tls::{self, Stream};
@@ -163,12 +166,37 @@ async fn serve(
         &handshakes.handshakes_full
     }
     .increment();
-    let _slot = handshake.established();
-    let _open = shared.metrics.connections.enter();
+    let hold = Arc::new(Hold {
+        _slot: handshake.established(),
+        _open: shared.metrics.connections.enter(),
+        _tracked: shared.drain.connections.token(),
+        cut: cut.clone(),
+    });
     let connection = Arc::new(connection);
     tokio::select! {
-        () = speak(&shared, stream, &connection, &bounds) => {}
+        () = speak(&shared, stream, &connection, &hold, &bounds) => {}
         () = cut.cancelled() => {}
+    }
+}
+
+/// What a connection holds as long as anything of it is alive. An upgrade ends it for HTTP, and not for the tunnel.
+pub(crate) struct Hold {
+    _slot: ConnectionSlot,
+    _open: Entered,
+    _tracked: TaskTrackerToken,
+    cut: CancellationToken,
+}
+
+impl Hold {
+    /// Ready when the gateway stops and can wait no longer.
+    pub(crate) fn cut_off(&self) -> CutOff {
+        Box::pin(self.cut.clone().cancelled_owned())
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hold").finish_non_exhaustive()
     }
 }
 
@@ -182,11 +210,12 @@ async fn speak(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
+    hold: &Arc<Hold>,
     bounds: &Bounds,
 ) {
     let result = match connection.tls.protocol {
-        Protocol::Http1 => http1(shared, stream, connection, bounds).await,
-        Protocol::Http2 => http2(shared, stream, connection, bounds).await,
+        Protocol::Http1 => http1(shared, stream, connection, hold, bounds).await,
+        Protocol::Http2 => http2(shared, stream, connection, hold, bounds).await,
     };
     if let Err(error) = result {
         tracing::debug!(connection = connection.id, %error, "connection ended");
@@ -197,12 +226,14 @@ async fn http1(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
+    hold: &Arc<Hold>,
     bounds: &Bounds,
 ) -> Result<(), hyper::Error> {
     let (guarded, guard) = Guarded::new(stream, framing::Limits::of(bounds));
     let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let hold = Arc::clone(hold);
         let (activity, guard) = (Arc::clone(&activity), guard.clone());
         service_fn(move |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
@@ -213,6 +244,7 @@ async fn http1(
             let answer = pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
+                Arc::clone(&hold),
                 request,
                 violation,
             );
@@ -248,11 +280,13 @@ async fn http2(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
+    hold: &Arc<Hold>,
     bounds: &Bounds,
 ) -> Result<(), hyper::Error> {
     let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let hold = Arc::clone(hold);
         let activity = Arc::clone(&activity);
         let limits = framing::Limits::of(bounds);
         service_fn(move |request: Request<Incoming>| {
@@ -262,6 +296,7 @@ async fn http2(
             let answer = pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
+                Arc::clone(&hold),
                 request,
                 violation,
             );

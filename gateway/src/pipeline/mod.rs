@@ -31,6 +31,7 @@ use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::Violation;
 use crate::gateway::Shared;
 use crate::issuer::challenge;
+use crate::listener::Hold;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
@@ -42,6 +43,7 @@ use route::Target;
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
+    hold: Arc<Hold>,
     request: Request<Incoming>,
     violation: Option<Violation>,
 ) -> Response<Body> {
@@ -50,6 +52,7 @@ pub(crate) async fn serve(
     let exchange = Exchange {
         id: shared.next_request_id(),
         connection,
+        hold,
         head,
         body,
         received_at: shared.clock.now(),
