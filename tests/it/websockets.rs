@@ -349,3 +349,67 @@ async fn a_socket_ends_soon_after_its_decision_no_longer_holds() {
         .filter(|record| record["outcome"] == "cut" && record["cause"] == "forbidden");
     assert_eq!(cut.count(), 2, "{records:#?}");
 }
+
+/// A socket is a connection as long as it lives: it counts as one, a restart waits for it, and its end is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_socket_counts_and_a_restart_waits_for_it() {
+    let upstream = over_http1().await;
+    let gateway = TestGateway::new()
+        .app_with("h1", "internal", upstream.address, "upgrades = true")
+        .ingress("bounds = { connections_per_address = 2, drain = \"1h\" }")
+        .start()
+        .await;
+    let mut one = open_http1(&gateway, "h1").await.unwrap();
+    let mut two = open_http1(&gateway, "h1").await.unwrap();
+    assert!(gateway.ada().try_session("h1").await.is_err());
+    let records = tokio::spawn(gateway.records());
+    // While it waits, the sockets go on.
+    for _ in 0..10 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        for socket in [&mut one, &mut two] {
+            socket.send(Message::text("x")).await.unwrap();
+            assert_eq!(
+                within_reason("an echo", socket.next())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+                Message::text("x")
+            );
+        }
+    }
+    assert!(!records.is_finished());
+    one.close(None).await.unwrap();
+    drop((one, two));
+    let records = within_reason("the end", records).await.unwrap();
+    let ends = records
+        .iter()
+        .filter(|record| record["type"] == "completion")
+        .count();
+    assert_eq!(ends, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_outlasts_the_grace_is_cut_and_recorded() {
+    let upstream = over_http1().await;
+    let gateway = TestGateway::new()
+        .app_with("h1", "internal", upstream.address, "upgrades = true")
+        .ingress("bounds.drain = \"200ms\"")
+        .start()
+        .await;
+    let mut one = open_http1(&gateway, "h1").await.unwrap();
+    let (_session, mut two) = open_http2(&gateway.ada(), "h1").await;
+    let records = within_reason("the end", gateway.records()).await;
+    let end = within_reason("the end", one.next()).await;
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    let end = within_reason("the end", two.next()).await;
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    let outcomes: Vec<_> = records
+        .iter()
+        .filter(|record| {
+            record["type"] == "completion" && record["status"] != 200
+                || record["outcome"] == "shut-down"
+        })
+        .map(|record| record["outcome"].as_str().unwrap())
+        .collect();
+    assert_eq!(outcomes, ["shut-down"; 2], "{records:#?}");
+}
