@@ -95,12 +95,13 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    let handshake = match shared.admission.handshake(remote.ip()) {
-        Ok(handshake) => handshake,
-        Err(refusal) => {
-            shared.metrics.connection_refused(refusal.into());
-            tracing::debug!(%remote, ?refusal, "connection refused");
-            return;
+    // Of those who speak for others, each client is counted once its name is known.
+    let handshake = if shared.state().speaks_proxy_protocol(remote.ip()) {
+        None
+    } else {
+        match knock(shared, remote) {
+            Ok(handshake) => Some(handshake),
+            Err(_refused) => return,
         }
     };
     let drain = shared.drain.clone();
@@ -109,11 +110,21 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     drain.connections.spawn(connection);
 }
 
+/// A slot for a handshake with this address.
+fn knock(shared: &Shared, remote: SocketAddr) -> Result<HandshakeSlot, Refused> {
+    shared.admission.handshake(remote.ip()).map_err(|refusal| {
+        shared.metrics.connection_refused(refusal.into());
+        tracing::debug!(%remote, ?refusal, "connection refused");
+        Refused::Full
+    })
+}
+
+/// `handshake` is `None` for peers whose PROXY protocol header names whom to count.
 async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     remote: SocketAddr,
-    handshake: HandshakeSlot,
+    handshake: Option<HandshakeSlot>,
 ) {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
@@ -121,17 +132,20 @@ async fn serve(
     let established = async {
         stream.set_nodelay(true).map_err(Refused::Handshake)?;
         let local = stream.local_addr().map_err(Refused::Handshake)?;
-        let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
-            match proxy_protocol::read(stream).await {
-                Ok((stream, source)) => (stream, source.unwrap_or(remote)),
-                Err(error) => return Err(Refused::ProxyProtocol(error)),
+        let (stream, remote, handshake) = match handshake {
+            Some(handshake) => (stream, remote, handshake),
+            None => {
+                let (stream, source) = proxy_protocol::read(stream)
+                    .await
+                    .map_err(Refused::ProxyProtocol)?;
+                let remote = source.unwrap_or(remote);
+                (stream, remote, knock(&shared, remote)?)
             }
-        } else {
-            (stream, remote)
         };
-        tls::accept(&shared, &state, stream, remote, local)
+        let (stream, connection) = tls::accept(&shared, &state, stream, remote, local)
             .await
-            .map_err(Refused::Handshake)
+            .map_err(Refused::Handshake)?;
+        Ok((stream, connection, handshake))
     };
     let established = tokio::select! {
         established = tokio::time::timeout(bounds.handshake_timeout, established) => established,
@@ -139,8 +153,9 @@ async fn serve(
     };
     // Not kept for the life of the connection: a reload must be able to drop the old state.
     drop(state);
-    let (stream, connection) = match established {
+    let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
+        Ok(Err(Refused::Full)) => return,
         Ok(Err(Refused::Handshake(error))) => {
             shared.metrics.handshake_failed(tls::cause(&error));
             tracing::debug!(%remote, %error, "no TLS connection");
@@ -202,6 +217,8 @@ impl fmt::Debug for Hold {
 
 /// Why a connection ended before it was one.
 enum Refused {
+    /// Counted and logged already.
+    Full,
     ProxyProtocol(io::Error),
     Handshake(io::Error),
 }
