@@ -566,3 +566,32 @@ async fn silent_connections_do_not_hold_up_a_restart() {
     four.get("/").await;
     within_reason("the end", gateway.shutdown()).await;
 }
+
+/// Everybody comes from the balancer's address; what counts is whom it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_load_balancer_clients_are_counted_by_their_own_address() {
+    let upstream = Upstream::hello().await;
+    let gateway = TestGateway::new()
+        .app("wiki", upstream.address)
+        .ingress("proxy_protocol_from = [\"127.0.0.0/8\"]\nbounds.connections_per_address = 2")
+        .start()
+        .await;
+    let mut held = Vec::new();
+    for client in 1..=4 {
+        for _ in 0..2 {
+            let mut session = gateway
+                .ada()
+                .preface(&v2([192, 0, 2, client]))
+                .session("wiki")
+                .await;
+            assert_eq!(session.get("/").await.text(), "hello");
+            held.push(session);
+        }
+        let third = gateway
+            .ada()
+            .preface(&v2([192, 0, 2, client]))
+            .try_session("wiki")
+            .await;
+        assert!(third.is_err(), "client {client}");
+    }
+}

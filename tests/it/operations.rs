@@ -252,10 +252,7 @@ async fn what_does_not_finish_in_time_is_cut_and_recorded() {
         .iter()
         .find(|record| record["type"] == "completion")
         .unwrap();
-    assert!(
-        completion["outcome"] == "shut-down",
-        "{completion}"
-    );
+    assert!(completion["outcome"] == "shut-down", "{completion}");
     verify(&prepared);
 }
 
