@@ -275,9 +275,10 @@ impl CompletionTrail {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        let outcome = match outcome {
-            Outcome::ClientGone if self.auditor.is_cutting() => Outcome::ShutDown,
-            other => other,
+        let outcome = if outcome == Outcome::ClientGone && self.auditor.is_cutting() {
+            Outcome::ShutDown
+        } else {
+            outcome
         };
         let clock = self.auditor.clock();
         let duration = clock.monotonic().saturating_duration_since(self.started);
