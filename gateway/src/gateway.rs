@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::level_filters::LevelFilter;
 
 use crate::admin::Admin;
 use crate::audit::event::Operation;
@@ -45,6 +47,7 @@ impl Default for Capabilities {
 /// What every connection and request shares. Mutable only behind the one pointer and in counters.
 pub(crate) struct Shared {
     state: ArcSwap<State>,
+    reloaded: Notify,
     pub(crate) auditor: Auditor,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Arc<Admission>,
@@ -65,6 +68,7 @@ impl Shared {
 
     pub(crate) fn replace_state(&self, state: State) {
         self.state.store(Arc::new(state));
+        self.reloaded.notify_one();
     }
 
     /// Half random per process, so that two nodes never give the same id; half counting, so that none repeats.
@@ -159,6 +163,7 @@ impl Gateway {
         entropy.fill(&mut prefix);
         let shared = Arc::new(Shared {
             state: ArcSwap::from_pointee(state),
+            reloaded: Notify::new(),
             auditor,
             admission: Admission::new(&config.ingress.bounds, &*entropy),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
@@ -241,6 +246,16 @@ impl Gateway {
         reload::reload(&self.shared, &self.config_path).await
     }
 
+    /// Waits until a changed configuration is in force, for whoever must follow it outside of the gateway. One waits.
+    pub async fn reloaded(&self) {
+        self.shared.reloaded.notified().await;
+    }
+
+    /// How much is to be logged, under the configuration in force.
+    pub fn log_level(&self) -> LevelFilter {
+        self.shared.state().config.runtime.log_level
+    }
+
     /// Reopens the record, after rotation.
     pub fn reopen_audit(&self) {
         self.shared.auditor.reopen();
@@ -258,6 +273,7 @@ impl Gateway {
                 seconds = grace.as_secs(),
                 "connections were still open when the time to drain was over"
             );
+            self.shared.auditor.cut();
             self.shared.drain.cut();
             let _ = tokio::time::timeout(
                 std::time::Duration::from_secs(1),

@@ -1,6 +1,7 @@
 //! From an accepted socket to served requests: admission, PROXY protocol, TLS, HTTP, and letting go in time.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,13 +19,15 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Bounds;
 use crate::connection::{Connection, Protocol};
+use crate::forward::CutOff;
 use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
-use crate::limits::admission::HandshakeSlot;
-use crate::metrics::{HandshakeFailure, RefusedConnection};
+use crate::limits::admission::{ConnectionSlot, HandshakeSlot};
+use crate::metrics::{Entered, HandshakeFailure, RefusedConnection};
 use crate::pipeline;
 use crate::proxy_protocol;
 use crate::tls::{self, Stream};
@@ -92,12 +95,13 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    let handshake = match shared.admission.handshake(remote.ip()) {
-        Ok(handshake) => handshake,
-        Err(refusal) => {
-            shared.metrics.connection_refused(refusal.into());
-            tracing::debug!(%remote, ?refusal, "connection refused");
-            return;
+    // Of those who speak for others, each client is counted once its name is known.
+    let handshake = if shared.state().speaks_proxy_protocol(remote.ip()) {
+        None
+    } else {
+        match knock(shared, remote) {
+            Ok(handshake) => Some(handshake),
+            Err(_refused) => return,
         }
     };
     let drain = shared.drain.clone();
@@ -106,11 +110,21 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     drain.connections.spawn(connection);
 }
 
+/// A slot for a handshake with this address.
+fn knock(shared: &Shared, remote: SocketAddr) -> Result<HandshakeSlot, Refused> {
+    shared.admission.handshake(remote.ip()).map_err(|refusal| {
+        shared.metrics.connection_refused(refusal.into());
+        tracing::debug!(%remote, ?refusal, "connection refused");
+        Refused::Full
+    })
+}
+
+/// `handshake` is `None` for peers whose PROXY protocol header names whom to count.
 async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     remote: SocketAddr,
-    handshake: HandshakeSlot,
+    handshake: Option<HandshakeSlot>,
 ) {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
@@ -118,17 +132,20 @@ async fn serve(
     let established = async {
         stream.set_nodelay(true).map_err(Refused::Handshake)?;
         let local = stream.local_addr().map_err(Refused::Handshake)?;
-        let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
-            match proxy_protocol::read(stream).await {
-                Ok((stream, source)) => (stream, source.unwrap_or(remote)),
-                Err(error) => return Err(Refused::ProxyProtocol(error)),
+        let (stream, remote, handshake) = match handshake {
+            Some(handshake) => (stream, remote, handshake),
+            None => {
+                let (stream, source) = proxy_protocol::read(stream)
+                    .await
+                    .map_err(Refused::ProxyProtocol)?;
+                let remote = source.unwrap_or(remote);
+                (stream, remote, knock(&shared, remote)?)
             }
-        } else {
-            (stream, remote)
         };
-        tls::accept(&shared, &state, stream, remote, local)
+        let (stream, connection) = tls::accept(&shared, &state, stream, remote, local)
             .await
-            .map_err(Refused::Handshake)
+            .map_err(Refused::Handshake)?;
+        Ok((stream, connection, handshake))
     };
     let established = tokio::select! {
         established = tokio::time::timeout(bounds.handshake_timeout, established) => established,
@@ -136,8 +153,9 @@ async fn serve(
     };
     // Not kept for the life of the connection: a reload must be able to drop the old state.
     drop(state);
-    let (stream, connection) = match established {
+    let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
+        Ok(Err(Refused::Full)) => return,
         Ok(Err(Refused::Handshake(error))) => {
             shared.metrics.handshake_failed(tls::cause(&error));
             tracing::debug!(%remote, %error, "no TLS connection");
@@ -163,17 +181,44 @@ async fn serve(
         &handshakes.handshakes_full
     }
     .increment();
-    let _slot = handshake.established();
-    let _open = shared.metrics.connections.enter();
+    let hold = Arc::new(Hold {
+        _slot: handshake.established(),
+        _open: shared.metrics.connections.enter(),
+        _tracked: shared.drain.connections.token(),
+        cut: cut.clone(),
+    });
     let connection = Arc::new(connection);
     tokio::select! {
-        () = speak(&shared, stream, &connection, &bounds) => {}
+        () = speak(&shared, stream, &connection, &hold, &bounds) => {}
         () = cut.cancelled() => {}
+    }
+}
+
+/// What a connection holds as long as anything of it is alive. An upgrade ends it for HTTP, and not for the tunnel.
+pub(crate) struct Hold {
+    _slot: ConnectionSlot,
+    _open: Entered,
+    _tracked: TaskTrackerToken,
+    cut: CancellationToken,
+}
+
+impl Hold {
+    /// Ready when the gateway stops and can wait no longer.
+    pub(crate) fn cut_off(&self) -> CutOff {
+        Box::pin(self.cut.clone().cancelled_owned())
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hold").finish_non_exhaustive()
     }
 }
 
 /// Why a connection ended before it was one.
 enum Refused {
+    /// Counted and logged already.
+    Full,
     ProxyProtocol(io::Error),
     Handshake(io::Error),
 }
@@ -182,11 +227,12 @@ async fn speak(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
+    hold: &Arc<Hold>,
     bounds: &Bounds,
 ) {
     let result = match connection.tls.protocol {
-        Protocol::Http1 => http1(shared, stream, connection, bounds).await,
-        Protocol::Http2 => http2(shared, stream, connection, bounds).await,
+        Protocol::Http1 => http1(shared, stream, connection, hold, bounds).await,
+        Protocol::Http2 => http2(shared, stream, connection, hold, bounds).await,
     };
     if let Err(error) = result {
         tracing::debug!(connection = connection.id, %error, "connection ended");
@@ -197,12 +243,14 @@ async fn http1(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
+    hold: &Arc<Hold>,
     bounds: &Bounds,
 ) -> Result<(), hyper::Error> {
     let (guarded, guard) = Guarded::new(stream, framing::Limits::of(bounds));
     let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let hold = Arc::clone(hold);
         let (activity, guard) = (Arc::clone(&activity), guard.clone());
         service_fn(move |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
@@ -213,6 +261,7 @@ async fn http1(
             let answer = pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
+                Arc::clone(&hold),
                 request,
                 violation,
             );
@@ -248,16 +297,26 @@ async fn http2(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
+    hold: &Arc<Hold>,
     bounds: &Bounds,
 ) -> Result<(), hyper::Error> {
     let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let hold = Arc::clone(hold);
         let activity = Arc::clone(&activity);
+        let limits = framing::Limits::of(bounds);
         service_fn(move |request: Request<Incoming>| {
             let busy = activity.begin();
-            let answer =
-                pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, None);
+            // Over HTTP/1.1 the guard counts.
+            let violation = framing::check_count(request.headers(), &limits).err();
+            let answer = pipeline::serve(
+                Arc::clone(&shared),
+                Arc::clone(&connection),
+                Arc::clone(&hold),
+                request,
+                violation,
+            );
             async move {
                 let response = answer.await;
                 drop(busy);
@@ -294,22 +353,42 @@ where
 {
     tokio::pin!(serving);
     let mut draining = false;
+    let last_word = tokio::time::sleep(LAST_WORD);
+    tokio::pin!(last_word);
+    let mut leaving = false;
     loop {
-        tokio::select! {
+        let parting = tokio::select! {
             biased;
             result = &mut serving => return result,
             () = shared.drain.begun.cancelled(), if !draining => {
                 draining = true;
-                finish(serving.as_mut());
+                true
+            }
+            () = &mut last_word, if leaving => {
+                if watch.is_untouched() {
+                    return Ok(());
+                }
+                leaving = false;
+                false
             }
             verdict = watch.tick() => match verdict {
-                Tick::Fine => {}
-                Tick::Idle => finish(serving.as_mut()),
+                Tick::Fine => false,
+                Tick::Idle => true,
                 Tick::Stuck => return Ok(()),
             },
+        };
+        if parting {
+            finish(serving.as_mut());
+            leaving = true;
+            last_word
+                .as_mut()
+                .reset(tokio::time::Instant::now() + LAST_WORD);
         }
     }
 }
+
+/// hyper waits for a first request however it is asked to finish; a client that has not sent one has this long for it.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Whether requests are being answered on a connection, and how many there were.
 #[derive(Debug, Default)]
@@ -376,6 +455,11 @@ impl Watch {
             idle_ticks: 0,
             last: (0, false),
         }
+    }
+
+    /// Nothing was ever asked for on this connection.
+    fn is_untouched(&self) -> bool {
+        self.activity.begun.load(Ordering::Relaxed) == 0
     }
 
     async fn tick(&mut self) -> Tick {

@@ -1,24 +1,29 @@
 //! A client that proves its device and carries a token: real TLS, HTTP/1.1 or HTTP/2.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::body::AnyBody;
 use crate::pki::{Device, Pki};
+use crate::raw::{self, RawAnswer};
 
 /// A WebSocket through the gateway.
 pub type WebSocket = tokio_tungstenite::WebSocketStream<TlsStream<TcpStream>>;
@@ -60,12 +65,19 @@ pub struct Client {
     domain: String,
     token: Option<String>,
     headers: Vec<(String, String)>,
+    preface: Vec<u8>,
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
+    /// Without device and token.
+    pub fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
+        Self::of(address, pki.root(), "corp.test")
+    }
+
+    /// For a gateway that was not made here: its CA, and the domain below which its apps are.
+    pub fn of(address: SocketAddr, root: CertificateDer<'static>, domain: &str) -> Self {
         let handshake = Handshake {
-            root: Arc::clone(pki),
+            root,
             device: None,
             alpn: b"http/1.1",
             versions: rustls::DEFAULT_VERSIONS,
@@ -74,9 +86,10 @@ impl Client {
             address,
             tls: handshake.config(),
             handshake,
-            domain: "corp.test".into(),
+            domain: domain.into(),
             token: None,
             headers: vec![],
+            preface: vec![],
         }
     }
 
@@ -98,7 +111,7 @@ impl Client {
     }
     /// Believes server certificates of this CA instead of the gateway's first.
     pub fn trusting(mut self, pki: &Arc<Pki>) -> Self {
-        self.handshake.root = Arc::clone(pki);
+        self.handshake.root = pki.root();
         self.anew()
     }
     /// Without any ticket of an earlier session.
@@ -114,8 +127,20 @@ impl Client {
         self.headers.push((name.into(), value.into()));
         self
     }
-    /// The host name of an app in these tests.
+    /// Bytes before the handshake, as a load balancer would send them.
+    pub fn preface(mut self, bytes: &[u8]) -> Self {
+        self.preface = bytes.to_vec();
+        self
+    }
+    /// What it brings to handshakes, and the tickets it was given.
+    pub fn tls_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+    /// The host name of an app in these tests; without one, the domain itself.
     pub fn host(&self, app: &str) -> String {
+        if app.is_empty() {
+            return self.domain.clone();
+        }
         format!("{app}.{}", self.domain)
     }
 
@@ -157,12 +182,20 @@ impl Client {
     /// # Errors
     /// Whatever the handshake said.
     pub async fn stream(&self, app: &str) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(self.address).await?;
+        let mut tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(&self.preface).await?;
         let name = ServerName::try_from(self.host(app)).unwrap();
         TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, tcp)
             .await
+    }
+
+    /// Writes bytes of the test's own after the handshake and reads everything that comes back, until the gateway closes
+    /// or has nothing more to say for a while.
+    pub async fn raw(&self, app: &str, bytes: &[u8]) -> RawAnswer {
+        let stream = self.stream(app).await.expect("a TLS connection");
+        raw::exchange(stream, bytes).await
     }
 
     /// # Errors
@@ -195,7 +228,7 @@ impl Client {
 /// What the client brings to a handshake.
 #[derive(Clone)]
 struct Handshake {
-    root: Arc<Pki>,
+    root: CertificateDer<'static>,
     device: Option<Device>,
     alpn: &'static [u8],
     versions: &'static [&'static rustls::SupportedProtocolVersion],
@@ -205,7 +238,7 @@ impl Handshake {
     fn config(&self) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(self.root.root()).unwrap();
+        roots.add(self.root.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
             .unwrap()
@@ -222,8 +255,8 @@ impl Handshake {
 }
 
 enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<AnyBody>),
+    Http2(http2::SendRequest<AnyBody>),
 }
 
 /// One connection.
@@ -278,7 +311,19 @@ impl Session {
     /// # Errors
     /// When the connection broke before the answer was whole.
     pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
-        let (head, body) = self.open(request).await?.into_parts();
+        self.send_any(request).await
+    }
+
+    /// As `send`, with any body.
+    ///
+    /// # Errors
+    /// When the connection broke before the answer was whole.
+    pub async fn send_any<B>(&mut self, request: Request<B>) -> Result<Answer, hyper::Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, body) = self.open_any(request).await?.into_parts();
         let collected = body.collect().await?;
         let trailers = collected.trailers().cloned();
         Ok(Answer {
@@ -297,15 +342,53 @@ impl Session {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
-        match &mut self.sender {
+        self.open_any(request).await
+    }
+
+    /// As `open`, with any body.
+    ///
+    /// # Errors
+    /// When the connection broke before the head arrived.
+    pub async fn open_any<B>(
+        &mut self,
+        request: Request<B>,
+    ) -> Result<http::Response<Incoming>, hyper::Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if let Sender::Http1(sender) = &mut self.sender {
+            sender.ready().await?;
+        }
+        self.start(request).await
+    }
+
+    /// As `open_any`, for a task of its own, so that the session can begin the next one meanwhile.
+    ///
+    /// # Errors
+    /// When the connection broke before the head arrived.
+    pub fn start<B>(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, hyper::Error>> + Send + use<B>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request = request.map(|body| body.map_err(Into::into).boxed());
+        let sending: Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
             Sender::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
+                // One at a time: for a connection that is idle.
+                Box::pin(sender.send_request(request))
             }
             Sender::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
+                let mut sender = sender.clone();
+                Box::pin(async move {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                })
             }
-        }
+        };
+        sending
     }
 }

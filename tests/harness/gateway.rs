@@ -34,9 +34,56 @@ pub struct TestGatewayBuilder {
     ingress: String,
     sections: String,
     audit: String,
+    runtime: String,
     trust: String,
     issuer_keys: String,
     watch: bool,
+}
+
+/// The files of a gateway, for the real program.
+pub struct Prepared {
+    pub directory: TempDir,
+    pub clock: Arc<TestClock>,
+    pub issuer: TokenIssuer,
+    pki: Arc<Pki>,
+}
+
+impl Prepared {
+    pub fn config(&self) -> PathBuf {
+        self.path("masugata.toml")
+    }
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+    /// Replaces a file, as `mv` would.
+    pub fn write(&self, name: &str, content: &str) {
+        write(self.directory.path(), name, content);
+    }
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+    /// What is on record so far, as far as lines are whole.
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        whole_lines(&self.read("audit.jsonl"))
+    }
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+    /// `laptop` with a good token of `ada`, at `address`.
+    pub fn ada(&self, address: SocketAddr) -> Client {
+        let token = self
+            .issuer
+            .token("ada", &["employees"], self.clock.seconds());
+        Client::new(address, &self.pki)
+            .device(&self.pki.device("laptop"))
+            .token(token.sign())
+    }
+}
+
+fn whole_lines(text: &str) -> Vec<serde_json::Value> {
+    text.split_inclusive('\n')
+        .filter_map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok())
+        .collect()
 }
 
 /// A running gateway; ends with the value.
@@ -68,6 +115,7 @@ impl TestGateway {
             ingress: String::new(),
             sections: String::new(),
             audit: String::new(),
+            runtime: String::new(),
             trust: String::new(),
             issuer_keys: String::new(),
             watch: false,
@@ -278,6 +326,11 @@ impl TestGatewayBuilder {
         writeln!(self.audit, "{text}").unwrap();
         self
     }
+    /// More keys of `[runtime]`.
+    pub fn runtime(mut self, text: &str) -> Self {
+        writeln!(self.runtime, "{text}").unwrap();
+        self
+    }
     /// More keys of `[devices]`.
     pub fn trust(mut self, text: &str) -> Self {
         writeln!(self.trust, "{text}").unwrap();
@@ -320,15 +373,31 @@ impl TestGatewayBuilder {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// # Errors
-    /// What the gateway says when it does not start.
-    pub async fn try_start(self) -> Result<TestGateway, masugata::gateway::StartError> {
+    /// Writes the files only.
+    pub fn prepare(self) -> Prepared {
+        self.write_files();
+        Prepared {
+            directory: self.directory,
+            clock: self.clock,
+            issuer: self.issuer,
+            pki: self.pki,
+        }
+    }
+
+    fn write_files(&self) {
         let directory = self.directory.path();
         self.pki.write(directory);
         write(directory, "jwks.json", &self.issuer.jwks().to_string());
         write(directory, "devices.toml", &self.devices);
         write(directory, "policies/test.cedar", &self.policy);
         write(directory, "masugata.toml", &self.text());
+    }
+
+    /// # Errors
+    /// What the gateway says when it does not start.
+    pub async fn try_start(self) -> Result<TestGateway, masugata::gateway::StartError> {
+        self.write_files();
+        let directory = self.directory.path();
         let capabilities = Capabilities {
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
@@ -358,7 +427,7 @@ impl TestGatewayBuilder {
              algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n{issuer_keys}\
              [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [runtime]\nwatch = {watch}\n\
+             [runtime]\nwatch = {watch}\n{runtime}\n\
              {apps}\n{sections}\n",
             trust = self.trust,
             issuer_keys = self.issuer_keys,
@@ -373,6 +442,7 @@ impl TestGatewayBuilder {
             issuer = self.issuer.issuer,
             audience = self.issuer.audience,
             audit = self.audit,
+            runtime = self.runtime,
             apps = self.apps,
             sections = self.sections,
         )

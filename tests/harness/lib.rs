@@ -16,21 +16,27 @@
     reason = "a harness that cannot set up its test must stop it, and say where"
 )]
 
+mod body;
 mod client;
 mod clock;
 mod gateway;
 mod pki;
+mod process;
+mod raw;
 mod record;
 mod tokens;
 mod upstream;
 
+pub use body::{AnyBody, Feed, fed};
 pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
-pub use gateway::{TestGateway, TestGatewayBuilder};
+pub use gateway::{Prepared, TestGateway, TestGatewayBuilder};
 pub use pki::{Device, Pki};
+pub use process::{Finished, Process, masugata};
+pub use raw::{RawAnswer, http_get};
 pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
-pub use upstream::{Seen, Upstream};
+pub use upstream::{Seen, Upstream, UpstreamAnswer};
 
 /// Waits for what happens by itself, up to half a minute.
 ///
@@ -61,4 +67,18 @@ pub fn assert_denied(answer: &Answer, code: &str) {
         answer.status,
         answer.text()
     );
+}
+
+/// Fails the test instead of hanging it.
+///
+/// # Panics
+/// When it takes longer than any slow machine would.
+#[track_caller]
+pub fn within_reason<A: Future>(what: &str, awaited: A) -> impl Future<Output = A::Output> {
+    let place = std::panic::Location::caller();
+    async move {
+        tokio::time::timeout(std::time::Duration::from_secs(30), awaited)
+            .await
+            .unwrap_or_else(|_| panic!("{place}: {what}: not within 30 seconds"))
+    }
 }

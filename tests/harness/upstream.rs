@@ -12,16 +12,18 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::{
     CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -31,10 +33,31 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 pub struct Seen {
     pub method: Method,
     pub uri: Uri,
+    pub version: Version,
     pub headers: HeaderMap,
+    /// How many certificates the gateway showed.
+    pub certificates: usize,
 }
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+impl Seen {
+    /// All values of a field.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let values = self.headers.get_all(name).iter();
+        values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect()
+    }
+    /// The one value of a field; nothing when it is absent or there twice.
+    pub fn one(&self, name: &str) -> Option<String> {
+        let mut all = self.all(name);
+        let one = all.pop();
+        if all.is_empty() { one } else { None }
+    }
+}
+
+/// What an upstream answers.
+pub type UpstreamAnswer = Response<BoxBody<Bytes, Infallible>>;
+type Answer = UpstreamAnswer;
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 type Program = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
 
@@ -114,7 +137,7 @@ impl Upstream {
         F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Answer> + Send + 'static,
     {
-        Self::start(program, false).await
+        Self::start(program, Speaks::Http1).await
     }
 
     /// Speaks HTTP/2 with prior knowledge.
@@ -123,10 +146,40 @@ impl Upstream {
         F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Answer> + Send + 'static,
     {
-        Self::start(program, true).await
+        Self::start(program, Speaks::Http2).await
     }
 
-    async fn start<F, A>(program: F, http2: bool) -> Self
+    /// Speaks TLS, and the protocol that ALPN chooses.
+    pub async fn tls<F, A>(config: rustls::ServerConfig, program: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send + 'static,
+    {
+        Self::start(program, Speaks::Tls(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    /// Does with each connection what the test says; nothing is remembered.
+    pub async fn connections<F, A>(serve: F) -> Self
+    where
+        F: Fn(TcpStream) -> A + Send + Sync + 'static,
+        A: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream));
+            }
+        });
+        Self {
+            address,
+            seen: Arc::default(),
+            task,
+        }
+    }
+
+    async fn start<F, A>(program: F, speaks: Speaks) -> Self
     where
         F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
         A: Future<Output = Answer> + Send + 'static,
@@ -141,26 +194,20 @@ impl Upstream {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 let (program, record) = (Arc::clone(&program), Arc::clone(&record));
-                let service = service_fn(move |request: Request<Incoming>| {
-                    record.lock().unwrap().push(Seen {
-                        method: request.method().clone(),
-                        uri: request.uri().clone(),
-                        headers: request.headers().clone(),
-                    });
-                    let answer = program(request);
-                    async move { Ok::<_, Infallible>(answer.await) }
-                });
+                let speaks = speaks.clone();
                 tokio::spawn(async move {
-                    let io = TokioIo::new(stream);
-                    if http2 {
-                        let _ = http2::Builder::new(TokioExecutor::new())
-                            .serve_connection(io, service)
-                            .await;
-                    } else {
-                        let _ = http1::Builder::new()
-                            .serve_connection(io, service)
-                            .with_upgrades()
-                            .await;
+                    match speaks {
+                        Speaks::Http1 => serve(stream, false, 0, program, record).await,
+                        Speaks::Http2 => serve(stream, true, 0, program, record).await,
+                        Speaks::Tls(acceptor) => {
+                            let Ok(stream) = acceptor.accept(stream).await else {
+                                return;
+                            };
+                            let session = stream.get_ref().1;
+                            let http2 = session.alpn_protocol() == Some(b"h2");
+                            let shown = session.peer_certificates().map_or(0, <[_]>::len);
+                            serve(stream, http2, shown, program, record).await;
+                        }
                     }
                 });
             }
@@ -182,8 +229,54 @@ impl Upstream {
         self.seen().pop().expect("the upstream was asked")
     }
 
+    /// How often it was asked.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     pub fn text(body: &str) -> Answer {
         Response::new(Full::new(Bytes::from(body.to_owned())).boxed())
+    }
+}
+
+#[derive(Clone)]
+enum Speaks {
+    Http1,
+    Http2,
+    Tls(TlsAcceptor),
+}
+
+async fn serve<IO>(
+    stream: IO,
+    http2: bool,
+    certificates: usize,
+    program: Program,
+    record: Arc<Mutex<Vec<Seen>>>,
+) where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        record.lock().unwrap().push(Seen {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            certificates,
+        });
+        let answer = program(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let io = TokioIo::new(stream);
+    if http2 {
+        let _ = http2::Builder::new(TokioExecutor::new())
+            .enable_connect_protocol()
+            .serve_connection(io, service)
+            .await;
+    } else {
+        let _ = http1::Builder::new()
+            .serve_connection(io, service)
+            .with_upgrades()
+            .await;
     }
 }
 

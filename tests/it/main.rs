@@ -8,12 +8,26 @@
     reason = "tests stop where they fail"
 )]
 
+mod admin;
+mod bounds;
+mod check;
 mod decision;
+mod demo;
 mod denials;
 mod device;
+mod grpc;
+mod http2_frames;
+mod identity;
+mod large;
 mod limits;
+mod operations;
 mod posture;
+mod proxying;
 mod record;
+mod routing;
 mod smoke;
+mod smuggling;
+mod upstreams;
 mod user;
 mod watching;
+mod websockets;

@@ -119,6 +119,8 @@ pub(super) struct Shared {
     /// The writer sleeps until somebody wakes it.
     pub(super) idle: AtomicBool,
     pub(super) closing: AtomicBool,
+    /// What is still under way is being cut off.
+    cutting: AtomicBool,
     /// How often a failing write is tried again after `closing`.
     pub(super) closing_retries: AtomicU32,
     pub(super) lost_decisions: AtomicU64,
@@ -272,6 +274,15 @@ impl Auditor {
         }
     }
 
+    /// From now on exchanges that end as if the client had left end because the gateway stops.
+    pub fn cut(&self) {
+        self.0.shared.cutting.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_cutting(&self) -> bool {
+        self.0.shared.cutting.load(Ordering::Acquire)
+    }
+
     /// Makes the writer look at once whether its file was moved away (it looks every second in any case).
     pub fn reopen(&self) {
         self.0.shared.unpark();
@@ -387,6 +398,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            cutting: AtomicBool::new(false),
             closing_retries: AtomicU32::new(0),
             lost_decisions: AtomicU64::new(0),
             lost_completions: AtomicU64::new(0),

@@ -275,6 +275,11 @@ impl CompletionTrail {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
+        let outcome = if outcome == Outcome::ClientGone && self.auditor.is_cutting() {
+            Outcome::ShutDown
+        } else {
+            outcome
+        };
         let clock = self.auditor.clock();
         let duration = clock.monotonic().saturating_duration_since(self.started);
         let bytes_received = self.received.load(Ordering::Relaxed);

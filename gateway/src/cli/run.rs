@@ -1,9 +1,10 @@
 //! `masugata run`: serve until told to stop.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::Logging;
 use super::printer::Printer;
@@ -15,18 +16,25 @@ pub(super) fn run(path: &Path, printer: &mut Printer) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return printer.fail(2, error.to_string()),
     };
-    if let Err(error) = Logging::start(&loaded.config.runtime) {
-        return printer.fail(1, format!("error: cannot write logs: {error}"));
-    }
+    let logging = match Logging::start(&loaded.config.runtime) {
+        Ok(logging) => logging,
+        Err(error) => return printer.fail(1, format!("error: cannot write logs: {error}")),
+    };
     let runtime = match runtime(loaded.config.runtime.workers) {
         Ok(runtime) => runtime,
         Err(error) => return printer.fail(1, format!("error: cannot start threads: {error}")),
     };
     runtime.block_on(async {
+        let signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => {
+                return printer.fail(1, format!("error: cannot listen for signals: {error}"));
+            }
+        };
         match Gateway::start_with(loaded, Capabilities::default()).await {
             Ok(gateway) => {
                 announce(&gateway);
-                serve(gateway).await;
+                serve(gateway, signals, Some(&logging)).await;
                 ExitCode::SUCCESS
             }
             Err(error @ StartError::Load(_)) => printer.fail(2, error.to_string()),
@@ -36,7 +44,7 @@ pub(super) fn run(path: &Path, printer: &mut Printer) -> ExitCode {
 }
 
 /// A runtime with that many worker threads.
-pub(crate) fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime(workers: usize) -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.max(1))
         .enable_all()
@@ -53,24 +61,38 @@ fn announce(gateway: &Gateway) {
     }
 }
 
+/// What the service manager says. Listened for before the first socket is open: whoever sees us serve may send one, and
+/// SIGHUP would end a process that does not listen.
+pub(crate) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Serves until SIGTERM or SIGINT; SIGHUP reloads and reopens the record.
-pub(crate) async fn serve(gateway: Gateway) {
-    let (Ok(mut hangup), Ok(mut terminate)) = (
-        signal(SignalKind::hangup()),
-        signal(SignalKind::terminate()),
-    ) else {
-        tracing::error!("cannot listen for signals");
-        return gateway.shutdown().await;
-    };
+pub(crate) async fn serve(gateway: Gateway, mut signals: Signals, logging: Option<&Logging>) {
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
+            _ = signals.hangup.recv() => {
                 gateway.reopen_audit();
                 // Outcome and problems are logged and recorded where it happens.
                 let _ = gateway.reload().await;
             }
-            _ = terminate.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            () = gateway.reloaded() => if let Some(logging) = logging {
+                logging.set_level(gateway.log_level());
+            },
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
         }
     }
     tracing::info!("draining");

@@ -16,7 +16,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::{DemoError, free_port};
+use super::{DemoError, free_port, is_free};
 use crate::gateway::Capabilities;
 
 const CONFIG: &str = include_str!("masugata.toml");
@@ -353,19 +353,25 @@ impl Maker<'_> {
         let before = fs::read(&remembered)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let known = before
-            .as_ref()
-            .and_then(|before| before.get("app_address")?.as_str()?.parse().ok());
-        let app = match known {
-            Some(app) => app,
-            None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), free_port(0, "")?),
-        };
+        let known = before.as_ref().and_then(|before| {
+            before
+                .get("app_address")?
+                .as_str()?
+                .parse::<SocketAddr>()
+                .ok()
+        });
+        let found = fs::read_to_string(&config).ok();
         // Ours to write as long as nobody has changed more than we do ourselves.
-        let text = render(ports, app);
-        let ours = match fs::read_to_string(&config) {
-            Ok(found) => without_ports(&found) == without_ports(&text),
-            Err(_absent) => true,
+        let ours = found.as_deref().is_none_or(|found| {
+            let unspecified = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+            without_ports(found) == without_ports(&render(ports, unspecified))
+        });
+        let app = match known {
+            // Where the configuration is the user's, it names this port, and so it has to be this one.
+            Some(app) if !ours || is_free(SocketAddr::port(&app)) => app,
+            Some(_) | None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), free_port(0, "")?),
         };
+        let text = render(ports, app);
         if ours {
             write_if_other(&config, &text)?;
         }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Printer;
 use crate::cli::logging::Logging;
-use crate::cli::run::{runtime, serve};
+use crate::cli::run::{Signals, runtime, serve};
 use crate::config::Config;
 use crate::gateway::{Capabilities, Gateway};
 
@@ -61,6 +61,8 @@ pub(crate) enum DemoError {
     Load(#[from] crate::config::error::LoadError),
     #[error("{0}")]
     Start(#[from] crate::gateway::StartError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[source] std::io::Error),
     #[error("cannot start threads: {0}")]
     Threads(#[source] std::io::Error),
 }
@@ -108,6 +110,7 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
     runtime(loaded.config.runtime.workers)
         .map_err(DemoError::Threads)?
         .block_on(async {
+            let signals = Signals::listen().map_err(DemoError::Signals)?;
             let stop = CancellationToken::new();
             let listener = tokio::net::TcpListener::bind(demo.app)
                 .await
@@ -121,13 +124,16 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
             demo.describe(ingress, gateway.admin_address())?;
             printer.out(tour::text(&demo, ingress, gateway.admin_address()));
             printer.out("ready");
-            serve(gateway).await;
+            serve(gateway, signals, logging.as_ref().ok()).await;
             stop.cancel();
             let _ = app.await;
-            // Logs until the last line.
-            drop(logging);
             Ok(())
         })
+}
+
+/// Whether a port of loopback can be had.
+fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// The port itself when it is free, or any free one for 0.

@@ -409,6 +409,16 @@ pub(super) fn prepare_response(headers: &mut HeaderMap, via: &HeaderValue, edits
     edits.apply(headers);
 }
 
+/// Whether a response has no transfer coding, or the one that is taken off here. We offer no other (`TE`), and what is
+/// coded otherwise must not be passed on as if it were not (RFC 9112 §7).
+pub(super) fn is_plainly_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings
+        .next()
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
 fn strip_response(headers: &mut HeaderMap) {
     let mut remove: Vec<HeaderName> = Vec::new();
     let (mut connection, mut chunked, mut length) = (false, false, false);

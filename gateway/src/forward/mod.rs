@@ -15,6 +15,7 @@ mod watch;
 mod tests;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -53,4 +54,13 @@ pub trait Lease: Send + Sync + 'static {
     /// # Errors
     /// Why the exchange must end now.
     fn check(&self) -> Result<(), DenialReason>;
+
+    /// Ready when the gateway stops and can wait no longer. A tunnel asks, because the connection that it came from has
+    /// ended for everybody else.
+    fn cut_off(&self) -> CutOff {
+        Box::pin(std::future::pending())
+    }
 }
+
+/// See [`Lease::cut_off`].
+pub type CutOff = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -184,6 +184,13 @@ async fn exchange(
             source: None,
         });
     }
+    if !headers::is_plainly_coded(response.headers()) {
+        checkout.server().failed();
+        return Err(ForwardError::Protocol {
+            what: "its transfer coding is not `chunked`",
+            source: None,
+        });
+    }
     Ok(answer(response, checkout, watch, upload, plan))
 }
 

@@ -316,21 +316,29 @@ fn join(
     tokio::spawn(async move {
         let _held = (place, stream);
         let limit = plan.app.timeouts.idle;
+        let cut_off = plan.lease.cut_off();
         let both = async { tokio::try_join!(downstream, upstream) };
-        let outcome = match tokio::time::timeout(limit, both).await {
-            Ok(Ok((downstream, upstream))) => {
-                watch.skip();
-                tunnel::run(
-                    TokioIo::new(downstream),
-                    TokioIo::new(upstream),
-                    watch,
-                    &plan.trail,
-                    &*plan.lease,
-                )
-                .await
+        let carrying = async {
+            match tokio::time::timeout(limit, both).await {
+                Ok(Ok((downstream, upstream))) => {
+                    watch.skip();
+                    tunnel::run(
+                        TokioIo::new(downstream),
+                        TokioIo::new(upstream),
+                        watch,
+                        &plan.trail,
+                        &*plan.lease,
+                    )
+                    .await
+                }
+                Ok(Err(_)) => Outcome::ClientGone,
+                Err(_) => Outcome::TimedOut(ForwardError::IdleTimedOut.code()),
             }
-            Ok(Err(_)) => Outcome::ClientGone,
-            Err(_) => Outcome::TimedOut(ForwardError::IdleTimedOut.code()),
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = cut_off => Outcome::ShutDown,
+            outcome = carrying => outcome,
         };
         plan.trail.end(outcome);
     });

@@ -8,11 +8,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::request::Parts;
 use http::{Method, Version, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::stream::{Inspector, Stop};
 use super::{Limits, Violation};
@@ -22,6 +24,9 @@ const REFUSED: &str = "REFUSED";
 /// What a refused client may still send before we stop reading it. Unread bytes would make the kernel reset the
 /// connection, and the answer would be lost on its way.
 const DISCARD: usize = 256 * 1024;
+/// How long we go on listening to a client that was answered before it had sent everything (RFC 9112 §9.6): closed at
+/// once, it would see a broken connection and never the answer that says why.
+const LINGER: Duration = Duration::from_secs(5);
 /// What is read ahead, to notice that the client has left, while nobody has decided on a change of protocol.
 const AHEAD: usize = 16 * 1024;
 
@@ -36,6 +41,8 @@ pub struct Guarded<IO> {
     /// How many of `held` may be delivered.
     ready: usize,
     end: End,
+    /// Set once we have said our last word to a client that may still be talking.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +153,7 @@ impl<IO> Guarded<IO> {
             held: BytesMut::new(),
             ready: 0,
             end: End::Open,
+            linger: None,
         };
         (guarded, Handle(shared))
     }
@@ -285,6 +293,30 @@ impl<IO: AsyncRead + Unpin> Guarded<IO> {
     }
 }
 
+impl<IO: AsyncRead + Unpin> Guarded<IO> {
+    /// Throws away what arrives until the client ends, too, or its time is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let over = self
+            .linger
+            .as_mut()
+            .is_none_or(|time| time.as_mut().poll(cx).is_ready());
+        if over {
+            return Poll::Ready(Ok(()));
+        }
+        let mut space = [0; 16 * 1024];
+        // Others have their turn after so many.
+        for _ in 0..16 {
+            let mut sink = ReadBuf::new(&mut space);
+            match std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut sink)) {
+                Ok(()) if !sink.filled().is_empty() => {}
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -339,7 +371,7 @@ impl<IO: AsyncRead + Unpin> Guarded<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -353,7 +385,19 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.linger.is_none() {
+            std::task::ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            let may_be_talking = match self.end {
+                End::Open => self.inspector.is_in_body(),
+                End::Refused(_) | End::Broken(_) => true,
+                End::Finished => false,
+            };
+            if !may_be_talking {
+                return Poll::Ready(Ok(()));
+            }
+            self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        self.poll_linger(cx)
     }
 
     fn poll_write_vectored(

@@ -110,6 +110,10 @@ impl Inspector {
         }
     }
 
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.phase, Phase::Sized(_) | Phase::Chunked(_))
+    }
+
     pub(super) fn is_switching(&self) -> bool {
         matches!(self.phase, Phase::Switching)
     }

@@ -18,8 +18,9 @@ use super::limit::Admitted;
 use super::posture;
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
-use crate::forward::Lease;
+use crate::forward::{CutOff, Lease};
 use crate::gateway::Shared;
+use crate::listener::Hold;
 use crate::state::State;
 
 /// See the module's first lines.
@@ -27,6 +28,8 @@ pub(super) struct DecisionLease {
     // Weak: a stream that outlives the gateway must not keep it alive.
     shared: Weak<Shared>,
     connection: Arc<Connection>,
+    // A tunnel is a connection as long as it lives, in every count and for every restart.
+    hold: Arc<Hold>,
     credentials: Credentials,
     host: Box<str>,
     path: Box<str>,
@@ -47,6 +50,7 @@ impl DecisionLease {
         Self {
             shared: Arc::downgrade(shared),
             connection: Arc::clone(&routed.exchange.connection),
+            hold: Arc::clone(&routed.exchange.hold),
             credentials: Credentials {
                 principal: Arc::clone(permit.principal()),
                 authentication: Arc::clone(permit.authentication()),
@@ -118,5 +122,9 @@ impl Lease for DecisionLease {
             return Ok(());
         }
         self.ask_again(&state, now).map_err(|denial| denial.reason)
+    }
+
+    fn cut_off(&self) -> CutOff {
+        self.hold.cut_off()
     }
 }

@@ -18,6 +18,7 @@ mod well_known;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
@@ -30,6 +31,7 @@ use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::Violation;
 use crate::gateway::Shared;
 use crate::issuer::challenge;
+use crate::listener::Hold;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
@@ -41,6 +43,7 @@ use route::Target;
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
+    hold: Arc<Hold>,
     request: Request<Incoming>,
     violation: Option<Violation>,
 ) -> Response<Body> {
@@ -49,6 +52,7 @@ pub(crate) async fn serve(
     let exchange = Exchange {
         id: shared.next_request_id(),
         connection,
+        hold,
         head,
         body,
         received_at: shared.clock.now(),
@@ -103,7 +107,13 @@ pub(crate) async fn serve(
         Halt::Answered(response, completion) => (response, completion, Outcome::Completed),
     };
     completion.answered(response.status());
-    let (head, bytes) = response.into_parts();
+    let (mut head, mut bytes) = response.into_parts();
+    if preferences.head_only && !bytes.is_empty() {
+        // RFC 9110 §9.3.2: the fields of GET, and no content, which HTTP/2 clients take for an error.
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        bytes.clear();
+    }
     Response::from_parts(head, Body::recorded(bytes, completion, outcome))
 }
 

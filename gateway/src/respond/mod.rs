@@ -132,7 +132,7 @@ impl<'a> Guided<'a> {
 
 struct Answer<'a> {
     status: StatusCode,
-    code: &'a str,
+    code: &'static str,
     kind: &'a str,
     title: &'a str,
     what: &'a str,
@@ -218,12 +218,28 @@ fn render(
         "proxy-status",
         proxy_status::field(answer.error, answer.code),
     );
+    if preferences.grpc {
+        headers.insert("grpc-status", HeaderValue::from(grpc_status(answer.status)));
+        headers.insert("grpc-message", HeaderValue::from_static(answer.code));
+    }
     common_headers(headers, preferences);
     // RFC 9110 §9.3.2: HEAD gets the fields of GET.
     if !preferences.head_only {
         *response.body_mut() = Bytes::from(content);
     }
     response
+}
+
+/// "HTTP to gRPC Status Code Mapping" of the gRPC project. Most clients do it themselves; some need to be told.
+fn grpc_status(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
 }
 
 fn common_headers(headers: &mut HeaderMap, preferences: Preferences) {

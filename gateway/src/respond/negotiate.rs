@@ -12,6 +12,8 @@ pub struct Preferences {
     pub head_only: bool,
     /// `Connection` means something in the answer.
     pub http1: bool,
+    /// A gRPC call, whose client looks for the status of one.
+    pub grpc: bool,
 }
 
 /// Who reads the answer.
@@ -47,6 +49,10 @@ impl Preferences {
             language: language_of(&head.headers),
             head_only: head.method == Method::HEAD,
             http1: head.version < Version::HTTP_2,
+            grpc: head
+                .headers
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
         }
     }
 }

@@ -23,6 +23,7 @@ fn prefer(format: Format, language: Language) -> Preferences {
         language,
         head_only: false,
         http1: true,
+        grpc: false,
     }
 }
 
@@ -363,8 +364,34 @@ fn preferences_come_from_the_head() {
             format: Format::Page,
             language: Language::Japanese,
             head_only: true,
-            http1: true
+            http1: true,
+            grpc: false,
         }
+    );
+}
+
+#[test]
+fn callers_of_grpc_are_told_in_its_own_words() {
+    let wants = Preferences {
+        grpc: true,
+        ..prefer(Format::Problem, Language::English)
+    };
+    let told = |reason: DenialReason| {
+        let response = denial(&Denial::new(reason), wants, ID, &pages(), None);
+        (
+            field(&response, "grpc-status").to_owned(),
+            field(&response, "grpc-message").to_owned(),
+        )
+    };
+    let pair = |status: &str, message: &str| (status.to_owned(), message.to_owned());
+    assert_eq!(
+        told(DenialReason::CredentialMissing),
+        pair("16", "credential-missing")
+    );
+    assert_eq!(told(DenialReason::NoPermit), pair("7", "no-permit"));
+    assert_eq!(
+        told(DenialReason::QuotaExceeded),
+        pair("14", "quota-exceeded")
     );
 }
 

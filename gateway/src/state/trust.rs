@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use masugata_certs::{
-    ClientAuth, DeviceAuthorities, Profile, Revocations, ServerCertificates, ServerOptions,
+    CertError, ClientAuth, DeviceAuthorities, Profile, Revocations, ServerCertificates,
+    ServerOptions,
 };
 
 use super::Environment;
@@ -71,18 +72,30 @@ pub(crate) fn profile(profile: TlsProfile) -> Profile {
 
 fn load_certificates(config: &Config, profile: Profile) -> Result<ServerCertificates, LoadError> {
     let files = &config.ingress.certificates;
+    let mut problems = Problems::default();
     let mut pairs = Vec::new();
     for certificate in files {
-        pairs.push((read(&certificate.chain)?, read(&certificate.key)?));
+        let chain = problems.collect(read(&certificate.chain));
+        let key = problems.collect(read(&certificate.key));
+        pairs.extend(chain.zip(key));
+    }
+    if !problems.0.is_empty() {
+        return Err(LoadError {
+            problems: problems.0,
+        });
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs
         .iter()
         .map(|(chain, key)| (chain.as_slice(), key.as_slice()))
         .collect();
     ServerCertificates::load(&pairs, profile).map_err(|error| {
-        let file = files
-            .get(error.file)
-            .map_or(config.path.as_path(), |pair| pair.chain.as_path());
+        let of_key = matches!(
+            error.problem,
+            CertError::NoKey | CertError::UnusableKey | CertError::KeyMismatch { .. }
+        );
+        let file = files.get(error.file).map_or(&config.path, |pair| {
+            if of_key { &pair.key } else { &pair.chain }
+        });
         problem(file, error.to_string(), None)
     })
 }

@@ -383,6 +383,25 @@ async fn conflicting_lengths_are_a_bad_gateway_and_the_connection_is_gone() {
     assert_eq!(*gateway.errors.lock().unwrap(), ["upstream-protocol"; 2]);
 }
 
+// RFC 9112 §6.3, §7
+#[tokio::test]
+async fn a_coding_that_nobody_asked_for_is_a_bad_gateway() {
+    for coding in [
+        "gzip",
+        "gzip, chunked",
+        "chunked\r\ntransfer-encoding: chunked",
+    ] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+        let (address, _) = fixed(Box::leak(answer.into_boxed_str())).await;
+        let gateway = gateway(&app(upstream(&[address]))).await;
+        assert!(
+            get(&gateway, "/").await.starts_with("HTTP/1.1 502"),
+            "{coding}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_upstreams_folded_or_garbled_head_is_a_bad_gateway() {
     for answer in [
