@@ -1,4 +1,5 @@
 //! Behaviour through the front door. One file per behaviour; every test starts a whole gateway on loopback.
 
 mod smoke;
+mod strangers;
 mod watching;
