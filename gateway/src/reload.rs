@@ -204,7 +204,10 @@ pub(crate) fn watch(
 
 /// The log of the record or its checkpoint: what is written all the time.
 fn is_record(path: &Path, record: &Path) -> bool {
-    let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec());
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.as_encoded_bytes().to_vec())
+    };
     let (Some(path), Some(record)) = (name(path), name(record)) else {
         return false;
     };
