@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use bytes::Bytes;
 use http::Response;
-use masugata_certs::{Revocations, ServerCertificates};
+use masugata_certs::{DeviceAuthorities, Revocations, ServerCertificates};
 use masugata_policy::{
     App as PolicyApp, Authentication, PolicySet, Principal, PrincipalKind, Timestamp,
 };
@@ -54,6 +54,9 @@ pub(crate) struct State {
     pub(crate) tls: TlsConfigs,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) host_modes: HostModes,
+    /// The CAs of devices, and a number that changes when they do.
+    pub(crate) authorities: Arc<DeviceAuthorities>,
+    pub(crate) trust: u64,
     pub(crate) revocations: Revocations,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) issuers: Issuers,

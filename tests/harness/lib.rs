@@ -20,13 +20,15 @@ mod client;
 mod clock;
 mod gateway;
 mod pki;
+mod record;
 mod tokens;
 mod upstream;
 
-pub use client::{Answer, Client, Session};
+pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
 pub use gateway::{TestGateway, TestGatewayBuilder};
 pub use pki::{Device, Pki};
+pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream};
 
@@ -35,18 +37,14 @@ pub use upstream::{Seen, Upstream};
 /// # Panics
 /// When it has not happened by then.
 #[track_caller]
-pub fn eventually<F: Future<Output = bool>>(
-    what: &str,
-    mut happened: impl FnMut() -> F,
-) -> impl Future<Output = ()> {
+pub fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
-    let what = what.to_owned();
     async move {
-        for _ in 0..600 {
+        for _ in 0..1500 {
             if happened().await {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         panic!("{caller}: not within half a minute: {what}");
     }

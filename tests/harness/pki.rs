@@ -127,6 +127,11 @@ impl Pki {
         CertificateDer::from_pem_slice(self.authority.certificate_pem().as_bytes()).unwrap()
     }
 
+    /// The authority's own certificate, in PEM.
+    pub fn authority_pem(&self) -> String {
+        self.authority.certificate_pem().to_owned()
+    }
+
     /// Another server certificate, as chain and key.
     pub fn server(&self, names: &[&str], days: u32) -> (String, String) {
         let issued = self

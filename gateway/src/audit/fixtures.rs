@@ -109,6 +109,7 @@ pub(super) fn connection() -> Arc<Connection> {
         local: "192.0.2.1:443".parse().unwrap(),
         peer: Peer::Anonymous,
         identity_problem: None,
+        vouched: std::sync::atomic::AtomicU64::default(),
         tls: TlsFacts {
             server_name: Some("hr.corp.example".into()),
             client_certificate: ClientCertificateMode::Required,

@@ -94,6 +94,11 @@ impl State {
             generation: previous.map_or(1, |state| state.generation.saturating_add(1)),
             tls: trust.tls,
             certificates: trust.certificates,
+            trust: previous.map_or(1, |state| {
+                let same = state.authorities.is_same_as(&trust.authorities);
+                state.trust.saturating_add(u64::from(!same))
+            }),
+            authorities: Arc::clone(&trust.authorities),
             revocations: trust.revocations,
             host_modes: HostModes::new(
                 &config.ingress.client_certificates,

@@ -231,6 +231,7 @@ fn connection(remote: SocketAddr, protocol: Protocol) -> Arc<Connection> {
         local: remote,
         peer: Peer::Anonymous,
         identity_problem: None,
+        vouched: std::sync::atomic::AtomicU64::default(),
         tls: TlsFacts {
             server_name: None,
             client_certificate: ClientCertificateMode::Off,
