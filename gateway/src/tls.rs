@@ -140,7 +140,8 @@ pub(crate) fn cause(error: &io::Error) -> HandshakeFailure {
     match tls {
         Some(Error::NoCertificatesPresented) => HandshakeFailure::CertificateMissing,
         Some(Error::InvalidCertificate(_)) => HandshakeFailure::CertificateRefused,
-        Some(Error::PeerIncompatible(_)) => HandshakeFailure::NothingInCommon,
+        // Rustls says `General` when no certificate has the name that was asked for, or none fits the client's suites.
+        Some(Error::PeerIncompatible(_) | Error::General(_)) => HandshakeFailure::NothingInCommon,
         Some(Error::AlertReceived(
             AlertDescription::CloseNotify | AlertDescription::UserCanceled,
         )) => HandshakeFailure::ClientGone,
