@@ -164,6 +164,8 @@ struct Walk<'r> {
     path: &'r Path,
     anchor: Anchor,
     checkpoint: Option<Checkpoint>,
+    /// Those of earlier files.
+    faults_before: u64,
     /// `None` before the first record.
     head: Option<Head>,
     /// Lines since `head` that were no records.
@@ -184,6 +186,7 @@ impl<'r> Walk<'r> {
         report: &'r mut Report,
     ) -> Self {
         Self {
+            faults_before: report.faults,
             report,
             path,
             anchor,
@@ -271,7 +274,9 @@ impl<'r> Walk<'r> {
     }
 
     fn vouch(&mut self, checkpoint: Checkpoint, found: Hash, (line, offset, end): (u64, u64, u64)) {
-        if checkpoint.head.hash == found && checkpoint.bytes == end {
+        // Another length is what faults before this line leave behind: they are reported, and the end is still the end.
+        let displaced = self.report.faults > self.faults_before;
+        if checkpoint.head.hash == found && (checkpoint.bytes == end || displaced) {
             self.vouched = true;
         } else {
             let fault = Fault::Rewritten {
