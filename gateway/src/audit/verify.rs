@@ -134,8 +134,19 @@ fn verify_file(path: &Path, anchor: Anchor, report: &mut Report) -> io::Result<S
         }
         Err(error) => return Err(error),
     };
-    let reader = BufReader::with_capacity(256 * 1024, File::open(path)?);
+    let mut reader = BufReader::with_capacity(256 * 1024, File::open(path)?);
+    if is_compressed(reader.fill_buf()?) {
+        return Err(io::Error::other(
+            "it is compressed; try `zcat FILE | masugata audit verify -`",
+        ));
+    }
     Walk::new(path, anchor, checkpoint, report).through(reader)
+}
+
+/// As rotated files often are: gzip, Zstandard, xz, bzip2. Their bytes would pass for a log of which nothing is left.
+fn is_compressed(beginning: &[u8]) -> bool {
+    let magic: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+    magic.iter().any(|magic| beginning.starts_with(magic))
 }
 
 impl Report {

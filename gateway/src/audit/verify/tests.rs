@@ -128,6 +128,13 @@ fn an_inserted_line_of_another_kind_is_named_alone() {
 }
 
 #[test]
+fn a_compressed_file_is_not_called_broken() {
+    let (_directory, log) = put(b"\x1f\x8b\x08\0anything\nat all\n", None);
+    let error = verify(&[log], None).unwrap_err();
+    assert!(error.to_string().contains("it is compressed"), "{error}");
+}
+
+#[test]
 fn a_cut_end_shows_against_the_checkpoint_and_only_there() {
     let lines = lines_of(&original().0);
     assert_eq!(found_in(&lines[..9]), [(9, "cut")]);
