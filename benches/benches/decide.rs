@@ -1,0 +1,102 @@
+//! The decision: 5 to 10,000 policies, reused and fresh. Policies that do not concern the app must not cost time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot be set up has nothing to measure"
+)]
+
+mod setup;
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use masugata_policy::{
+    Action, NetworkNames, Now, PolicySet, PolicySource, Request, RequestFacts, Timestamp,
+};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+fn decide(criterion: &mut Criterion) {
+    let parties = setup::parties(20, NOW);
+    let networks: NetworkNames = Arc::new([Box::from("office")]);
+    let request = Request {
+        principal: &parties.principal,
+        device: &parties.device,
+        authentication: &parties.authentication,
+        action: Action::Read,
+        app: &parties.app,
+        facts: RequestFacts {
+            method: "GET",
+            host: "app-0.example",
+            path: "/reports/2027/q1",
+            address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 17)),
+            networks: &networks,
+        },
+    };
+    let mut group = criterion.benchmark_group("decide");
+    for count in [5, 100, 1_000, 10_000] {
+        let text = policies(count);
+        let set = PolicySet::load(&[PolicySource {
+            name: "bench.cedar",
+            text: &text,
+        }])
+        .unwrap();
+        assert_eq!(set.len(), count);
+        let now = Now::utc(NOW);
+        set.decide(&request, now).unwrap();
+        group.bench_function(BenchmarkId::new("reused", count), |bencher| {
+            bencher.iter(|| set.decide(black_box(&request), now));
+        });
+        group.bench_function(BenchmarkId::new("fresh", count), |bencher| {
+            bencher.iter(|| set.decide_fresh(black_box(&request), now));
+        });
+    }
+    group.finish();
+}
+
+/// Five shapes in turn, as in a company: a grant to a group, a grant of an app group, and three conditions. Each five
+/// concern an app of their own, the first five the one that is asked for.
+fn policies(count: usize) -> String {
+    let mut text = String::new();
+    for index in 0..count {
+        let (app, group) = (index / 5, index / 5 % 50);
+        match index % 5 {
+            0 => write!(
+                text,
+                "@id(\"p{index}\") permit (principal in Masugata::Group::\"group-{group}\", \
+                 action in Masugata::Action::\"use\", resource == Masugata::App::\"app-{app}\");"
+            ),
+            1 => write!(
+                text,
+                "@id(\"p{index}\") permit (principal in Masugata::Role::\"auditor\", \
+                 action == Masugata::Action::\"read\", resource in Masugata::AppGroup::\"app-group-{app}\");"
+            ),
+            2 => write!(
+                text,
+                "@id(\"p{index}\") forbid (principal, action, resource == Masugata::App::\"app-{app}\") \
+                 unless {{ context.authentication.multi_factor }};"
+            ),
+            3 => write!(
+                text,
+                "@id(\"p{index}\") forbid (principal is Masugata::User, action, \
+                 resource == Masugata::App::\"app-{app}\") unless {{ context.device.posture has disk_encrypted && \
+                 context.device.posture.disk_encrypted }};"
+            ),
+            _ => write!(
+                text,
+                "@id(\"p{index}\") permit (principal in Masugata::Group::\"night-{group}\", action, \
+                 resource == Masugata::App::\"app-{app}\") when {{ context.network.names.contains(\"office\") && \
+                 context.time.hour >= 8 && context.time.hour < 20 }};"
+            ),
+        }
+        .unwrap();
+        text.push('\n');
+    }
+    text
+}
+
+criterion_group! { name = benches; config = setup::short(); targets = decide }
+criterion_main!(benches);
