@@ -11,6 +11,7 @@ use masugata_certs::{CertError, ClientAuth, DeviceAuthorities, Peer, ServerOptio
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use rustls_pki_types::UnixTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -78,7 +79,14 @@ pub(crate) async fn accept(
         .server_name()
         .map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
     let mode = state.host_modes.mode(server_name.as_deref());
-    let stream = start.into_stream(state.tls.of(mode)).await?;
+    let accepting = start.into_stream(state.tls.of(mode));
+    let stream = match accepting.into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            let_go(stream).await;
+            return Err(error);
+        }
+    };
     let (_, session) = stream.get_ref();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(
         u64::try_from(shared.clock.now().as_seconds()).unwrap_or(0),
@@ -104,6 +112,25 @@ pub(crate) async fn accept(
     ))
 }
 
+/// How long, and for how many kilobytes, a refused client is listened to.
+const LINGER: (Duration, u32) = (Duration::from_secs(1), 64);
+
+/// Ends a connection so that the client can read why. In TLS 1.3 it has sent its first request by the time we refuse its
+/// certificate; closing with that unread would send a reset, and many clients then show no reason but "connection lost".
+async fn let_go(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let (patience, kilobytes) = LINGER;
+    let drain = async {
+        let mut rest = [0; 1024];
+        for _ in 0..kilobytes {
+            if !matches!(stream.read(&mut rest).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(patience, drain).await;
+}
+
 /// Why a handshake failed, as metrics tell it.
 pub(crate) fn cause(error: &io::Error) -> HandshakeFailure {
     use rustls::{AlertDescription, Error};
@@ -113,7 +140,8 @@ pub(crate) fn cause(error: &io::Error) -> HandshakeFailure {
     match tls {
         Some(Error::NoCertificatesPresented) => HandshakeFailure::CertificateMissing,
         Some(Error::InvalidCertificate(_)) => HandshakeFailure::CertificateRefused,
-        Some(Error::PeerIncompatible(_)) => HandshakeFailure::NothingInCommon,
+        // Rustls says `General` when no certificate has the name that was asked for, or none fits the client's suites.
+        Some(Error::PeerIncompatible(_) | Error::General(_)) => HandshakeFailure::NothingInCommon,
         Some(Error::AlertReceived(
             AlertDescription::CloseNotify | AlertDescription::UserCanceled,
         )) => HandshakeFailure::ClientGone,

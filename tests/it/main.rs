@@ -27,6 +27,7 @@ mod record;
 mod routing;
 mod smoke;
 mod smuggling;
+mod strangers;
 mod upstreams;
 mod user;
 mod watching;

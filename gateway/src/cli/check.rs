@@ -98,12 +98,12 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
     }
     writeln!(
         report,
-        "\n{} policies ({}), {} devices, {} issuers, {} limits",
-        state.policies.len(),
+        "\n{} ({}), {}, {}, {}",
+        count(state.policies.len(), "policy", "policies"),
         state.policies.version().as_str(),
-        state.inventory.devices().len(),
-        config.issuers.len(),
-        config.limits.len(),
+        count(state.inventory.devices().len(), "device", "devices"),
+        count(config.issuers.len(), "issuer", "issuers"),
+        count(config.limits.len(), "limit", "limits"),
     )?;
     if !state.warnings.is_empty() {
         writeln!(report, "\nWarnings")?;
@@ -112,6 +112,10 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn indent(text: &str) -> String {

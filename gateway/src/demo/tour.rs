@@ -78,8 +78,20 @@ fn write(text: &mut String, demo: &Demo, port: u16, admin: Option<SocketAddr>) -
     )?;
     writeln!(text, "What was decided, and proof that nobody edited it:\n")?;
     writeln!(text, "   tail -n 4 audit.jsonl")?;
-    writeln!(text, "   masugata audit verify audit.jsonl\n")?;
+    writeln!(text, "   {} audit verify audit.jsonl\n", program())?;
+    writeln!(
+        text,
+        "curl and browsers know that *.localhost is this machine; other programs may need these names in /etc/hosts."
+    )?;
     writeln!(text, "Ctrl-C ends the demo; the directory stays.\n")
+}
+
+/// This program as a shell finds it: after `cargo run` it is not on the path.
+fn program() -> String {
+    std::env::current_exe().map_or_else(
+        |_unknown| "masugata".to_owned(),
+        |path| quoted(&path.display().to_string()),
+    )
 }
 
 fn quoted(path: &str) -> String {

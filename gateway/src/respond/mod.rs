@@ -80,7 +80,7 @@ pub fn upstream_failure(
     id: RequestId,
     pages: &Pages,
 ) -> Response<Bytes> {
-    let words = text::of_failure(failure.status, preferences.language);
+    let words = text::of_failure(failure.status, failure.code, preferences.language);
     render(
         &Answer {
             status: failure.status,

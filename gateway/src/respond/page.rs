@@ -49,6 +49,7 @@ main{background:var(--sheet);border:1px solid var(--line);border-radius:.75rem;p
 h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.4;text-wrap:balance;word-break:auto-phrase}
 h2{margin:0 0 .25rem;font-size:1rem;color:var(--mark)}
 p{margin:0 0 1rem}
+p,footer{word-break:auto-phrase}
 .do{margin:1.5rem 0;padding:1rem 1.25rem .25rem;background:var(--box);border-left:.25rem solid var(--mark);border-radius:.25rem}
 .do p{margin-bottom:.75rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem;margin:1.5rem 0 0;padding-top:1.25rem;border-top:1px solid var(--line);font-size:.9rem}

@@ -27,6 +27,9 @@ pub(super) struct Problem<'a> {
 impl Problem<'_> {
     pub(super) fn render(&self) -> Vec<u8> {
         // Strings and numbers always serialise; an empty document would be the worst that can happen.
-        serde_json::to_vec(self).unwrap_or_default()
+        let mut document = serde_json::to_vec(self).unwrap_or_default();
+        // For whoever reads it in a terminal.
+        document.push(b'\n');
+        document
     }
 }

@@ -266,25 +266,40 @@ fn failures_behind_us_are_told_apart() {
     let mut seen = std::collections::BTreeSet::new();
     for status in [408, 502, 503, 504] {
         let failure = UpstreamFailure {
-            code: "upstream-unreachable",
+            code: "upstream-closed",
             status: StatusCode::from_u16(status).unwrap(),
-            error: "connection_refused",
+            error: "connection_terminated",
             retry_after: None,
         };
         for language in LANGUAGES {
             let response =
                 upstream_failure(&failure, prefer(Format::Problem, language), ID, &pages());
             let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
-            assert_eq!(value["type"], "urn:masugata:failure:upstream-unreachable");
+            assert_eq!(value["type"], "urn:masugata:failure:upstream-closed");
             assert!(seen.insert(value["detail"].to_string()));
             assert_eq!(
                 field(&response, "proxy-status"),
-                "masugata; error=connection_refused; details=\"upstream-unreachable\""
+                "masugata; error=connection_terminated; details=\"upstream-closed\""
             );
             let page = upstream_failure(&failure, prefer(Format::Page, language), ID, &pages());
-            assert!(body(&page).contains("upstream-unreachable"));
+            assert!(body(&page).contains("upstream-closed"));
         }
     }
+}
+
+#[test]
+fn an_application_that_could_not_be_reached_is_not_said_to_have_answered() {
+    let failure = UpstreamFailure {
+        code: "upstream-unreachable",
+        status: StatusCode::BAD_GATEWAY,
+        error: "connection_refused",
+        retry_after: None,
+    };
+    let wants = prefer(Format::Problem, Language::English);
+    let response = upstream_failure(&failure, wants, ID, &pages());
+    let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
+    assert_eq!(value["status"], 502);
+    assert_eq!(value["title"], "The application is not available");
 }
 
 #[test]

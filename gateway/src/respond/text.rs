@@ -44,7 +44,7 @@ fn english(reason: DenialReason) -> Words {
         DenialReason::RequestAmbiguous => words(
             "The address can be understood in two ways",
             "The address or a header of this request could mean different things to different servers.",
-            "Check the address for `//`, `..`, `;`, `\\` and encoded slashes, or go to the application's start page.",
+            "Check the address for double slashes, double dots, semicolons, backslashes and encoded slashes, or go to the application's start page.",
         ),
         DenialReason::HeaderTooLarge => words(
             "The request is too large",
@@ -375,8 +375,13 @@ fn japanese(reason: DenialReason) -> Words {
 }
 
 /// An application that does not answer as it should.
-pub(super) fn of_failure(status: http::StatusCode, language: Language) -> Words {
-    match (status.as_u16(), language) {
+pub(super) fn of_failure(status: http::StatusCode, code: &str, language: Language) -> Words {
+    // To a person, an application that could not be connected to is one that is not there, whatever the status says.
+    let never_reached = matches!(
+        code,
+        "upstream-unresolved" | "upstream-unreachable" | "upstream-certificate" | "upstream-tls"
+    );
+    match (if never_reached { 503 } else { status.as_u16() }, language) {
         (503, Language::English) => words(
             "The application is not available",
             "You have access, but the application cannot be reached at the moment.",

@@ -147,6 +147,10 @@ impl State {
                 ));
             }
         }
+        warnings.extend(self.hosts_without_certificate());
+        if self.inventory.devices().len() == 0 {
+            warnings.push("the inventory has no device, so nobody has rights".into());
+        }
         let certificates = self
             .certificates
             .summaries()
@@ -165,6 +169,27 @@ impl State {
                 .map(|found| place(&of_policy(found))),
         );
         warnings
+    }
+
+    /// Hosts of apps that no client can reach: there is no certificate to show for them.
+    fn hosts_without_certificate(&self) -> Vec<String> {
+        let names: Vec<&str> = self
+            .certificates
+            .summaries()
+            .iter()
+            .flat_map(|summary| &summary.names)
+            .filter_map(|name| name.strip_prefix("dns:").or(name.strip_prefix("ip:")))
+            .collect();
+        let mut missing = Vec::new();
+        for app in &self.config.apps {
+            for host in app.hosts.iter().filter(|host| !is_covered(host, &names)) {
+                missing.push(format!(
+                    "no server certificate has the name `{host}` of app `{}`, so clients cannot reach it",
+                    app.name
+                ));
+            }
+        }
+        missing
     }
 
     /// Names in policies that the configuration does not have: misspelt, or of yesterday.
@@ -196,6 +221,16 @@ impl State {
             device_groups: None,
         })
     }
+}
+
+/// Whether one of the names of certificates stands for a host pattern: equal to it, or a wildcard of its parent domain.
+fn is_covered(host: &str, names: &[&str]) -> bool {
+    let parent = host.split_once('.').map(|(_, parent)| parent);
+    names.iter().any(|name| {
+        let wildcard = name.strip_prefix("*.").zip(parent);
+        name.eq_ignore_ascii_case(host)
+            || wildcard.is_some_and(|(suffix, parent)| suffix.eq_ignore_ascii_case(parent))
+    })
 }
 
 /// Problems of all files, so that an administrator repairs them in one go.
@@ -286,5 +321,30 @@ fn of_policy(found: masugata_policy::Problem) -> Problem {
         position: found.line.map(|line| (line, found.column.unwrap_or(1))),
         message: found.message,
         help: found.help,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_covered_by_its_own_name_or_a_wildcard_one_label_up() {
+        let names = ["wiki.corp.example", "*.APPS.corp.example"];
+        for host in [
+            "wiki.corp.example",
+            "crm.apps.corp.example",
+            "*.apps.corp.example",
+        ] {
+            assert!(is_covered(host, &names), "{host}");
+        }
+        for host in [
+            "corp.example",
+            "apps.corp.example",
+            "a.b.apps.corp.example",
+            "*.corp.example",
+        ] {
+            assert!(!is_covered(host, &names), "{host}");
+        }
     }
 }

@@ -86,6 +86,12 @@ fn removed_lines_are_named() {
     lines.drain(3..5);
     let (_directory, log) = put(&lines.concat(), Some(&original().1));
     let report = verify(&[log], None).unwrap();
+    assert_eq!(report.faults, 1);
+    assert_eq!(
+        report.files[0].checkpoint,
+        Some(13),
+        "the end is where it was"
+    );
     assert_eq!(report.findings[0].line, 4);
     assert_eq!(report.findings[0].seq, Some(6));
     assert_eq!(
@@ -117,8 +123,15 @@ fn repeated_and_moved_lines_are_named() {
 fn an_inserted_line_of_another_kind_is_named_alone() {
     let mut lines = lines_of(&original().0);
     lines.insert(5, b"hello\n".to_vec());
-    // Every later place moves, so the checkpoint does not fit any more either.
-    assert_eq!(found_in(&lines), [(6, "not-a-record"), (14, "rewritten")]);
+    // Every later place moves, and the checkpoint's too; that is one fault and not two.
+    assert_eq!(found_in(&lines), [(6, "not-a-record")]);
+}
+
+#[test]
+fn a_compressed_file_is_not_called_broken() {
+    let (_directory, log) = put(b"\x1f\x8b\x08\0anything\nat all\n", None);
+    let error = verify(&[log], None).unwrap_err();
+    assert!(error.to_string().contains("it is compressed"), "{error}");
 }
 
 #[test]

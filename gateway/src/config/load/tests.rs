@@ -341,7 +341,7 @@ fn an_upstream_that_nothing_proves_needs_a_written_word() {
 fn an_upstream_is_scheme_host_and_port() {
     let text = APP.replace(
         "\"http://127.0.0.1:8000\"",
-        "\"http://127.0.0.1:8000/api\", \"ftp://a\", \"http://u:p@a\"",
+        "\"http://127.0.0.1:8000/api\", \"ftp://a\", \"http://u:p@a\", \"h2c://a\", \"wss://a\"",
     );
     assert_snapshot!(problems(&text), @r##"
     error: `http://127.0.0.1:8000/api` for `servers` in `[app.upstream]` of `payroll` has a path or a query
@@ -355,6 +355,14 @@ fn an_upstream_is_scheme_host_and_port() {
     error: `http://u:p@a` for `servers` in `[app.upstream]` of `payroll` has a user name in it
       --> masugata.toml:11:52
     help: write scheme, host and port, as in `"http://127.0.0.1:8000"` or `"https://app.internal"`
+
+    error: `h2c://a` for `servers` in `[app.upstream]` of `payroll` is neither http nor https
+      --> masugata.toml:11:68
+    help: write `http://` and, beside `servers`, `protocol = "http2"`
+
+    error: `wss://a` for `servers` in `[app.upstream]` of `payroll` is neither http nor https
+      --> masugata.toml:11:79
+    help: write `http://` or `https://`; the app needs `upgrades = true`
     "##);
 }
 

@@ -282,7 +282,17 @@ impl Written for UpstreamServer {
     const PATTERN: &'static str = "^https?://[^/?#@]+/?$";
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        let help = "write scheme, host and port, as in `\"http://127.0.0.1:8000\"` or `\"https://app.internal\"`";
+        let help = match text.split_once("://") {
+            Some(("h2c" | "grpc", _)) => {
+                "write `http://` and, beside `servers`, `protocol = \"http2\"`"
+            }
+            Some(("ws" | "wss", _)) => {
+                "write `http://` or `https://`; the app needs `upgrades = true`"
+            }
+            Some(_) | None => {
+                "write scheme, host and port, as in `\"http://127.0.0.1:8000\"` or `\"https://app.internal\"`"
+            }
+        };
         let (scheme, authority, path) = web_url(text, help)?;
         if !matches!(path.as_str(), "" | "/") || text.contains(['?', '#']) {
             return Err(Fault::new(
