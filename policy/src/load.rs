@@ -418,7 +418,10 @@ fn declared_like(problem: &Problem) -> String {
     let mut declared: Vec<String> = actions.chain(types).collect();
     declared.sort_unstable();
     declared.dedup();
-    match nearest(wrong, declared.iter().map(String::as_str)) {
+    let forgotten = format!("Masugata::{wrong}");
+    let meant = declared.iter().find(|name| **name == forgotten);
+    let near = || nearest(wrong, declared.iter().map(String::as_str));
+    match meant.map(String::as_str).or_else(near) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "docs/policies.md lists actions and types; all begin with `Masugata::`".to_owned(),
     }
