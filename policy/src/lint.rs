@@ -7,25 +7,25 @@ use crate::error::{Problem, Text, nearest};
 use crate::facts::{context_path, leaves, path_of};
 use crate::schema::vocabulary;
 
-/// Where a policy begins.
+/// Where a policy stands: from which byte of the text, and how many.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) text: Text<'a>,
-    pub(crate) policy: usize,
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
 }
 
 impl Place<'_> {
     /// Where `word` first stands in this policy; where the policy begins, if it is not found.
     fn of_word(&self, word: &str) -> usize {
-        let rest = self.text.text.get(self.policy..).unwrap_or_default();
-        self.policy + rest.find(word).unwrap_or(0)
+        let end = self.offset.saturating_add(self.length);
+        let policy = self.text.text.get(self.offset..end).unwrap_or_default();
+        self.offset + policy.find(word).unwrap_or(0)
     }
 
-    /// Where `word` stands in quotes in this policy; where the policy begins, if it is not found.
+    /// Where `word` first stands in quotes.
     fn of_literal(&self, word: &str) -> usize {
-        let rest = self.text.text.get(self.policy..).unwrap_or_default();
-        let quoted = format!("\"{word}\"");
-        self.policy + rest.find(&quoted).unwrap_or(0)
+        self.of_word(&format!("\"{word}\""))
     }
 }
 

@@ -13,7 +13,7 @@ use cedar_policy::{
 use miette::Diagnostic;
 
 use crate::deny::{Challenge, Guidance};
-use crate::error::{LoadError, Problem, Text, nearest};
+use crate::error::{LoadError, Problem, Text, line_starts, nearest};
 use crate::facts::{Facts, mentioned_by};
 use crate::lint;
 use crate::schema::schema;
@@ -50,6 +50,7 @@ struct Candidate<'a> {
     text: Text<'a>,
     file: Arc<str>,
     offset: usize,
+    length: usize,
     policy: cedar_policy::Policy,
     /// `None` if the engine cannot show it, which no policy is known to cause.
     tree: Option<pst::Policy>,
@@ -66,8 +67,17 @@ struct Annotations {
 pub(crate) fn load(sources: &[PolicySource<'_>]) -> Result<Loaded, LoadError> {
     let mut problems = Vec::new();
     let mut candidates = Vec::new();
-    for source in sources {
-        parse(source, &mut candidates, &mut problems);
+    let lines: Vec<Vec<usize>> = sources
+        .iter()
+        .map(|source| line_starts(source.text))
+        .collect();
+    for (source, lines) in sources.iter().zip(&lines) {
+        let text = Text {
+            file: source.name,
+            text: source.text,
+            lines,
+        };
+        parse(text, &mut candidates, &mut problems);
     }
     if candidates.is_empty() && problems.is_empty() {
         problems.push(nothing_there(sources));
@@ -118,16 +128,8 @@ fn permits_nothing(policies: &[Compiled]) -> Option<Problem> {
         })
 }
 
-fn parse<'a>(
-    source: &PolicySource<'a>,
-    candidates: &mut Vec<Candidate<'a>>,
-    problems: &mut Vec<Problem>,
-) {
-    let text = Text {
-        file: source.name,
-        text: source.text,
-    };
-    let parsed = match cedar_policy::PolicySet::from_str(source.text) {
+fn parse<'a>(text: Text<'a>, candidates: &mut Vec<Candidate<'a>>, problems: &mut Vec<Problem>) {
+    let parsed = match cedar_policy::PolicySet::from_str(text.text) {
         Ok(parsed) => parsed,
         Err(errors) => {
             problems.extend(errors.iter().map(|error| translate(text, error)));
@@ -142,16 +144,20 @@ fn parse<'a>(
             Some("replace `?principal` and `?resource` by groups of people and apps".to_owned()),
         ));
     }
-    let file: Arc<str> = source.name.into();
+    let file: Arc<str> = text.file.into();
     let mut found: Vec<Candidate<'a>> = parsed
         .policies()
-        .map(|policy| Candidate {
-            text,
-            file: Arc::clone(&file),
-            offset: policy.as_ref().loc().map_or(0, |place| place.span.offset()),
-            annotations: annotations(text, policy, problems),
-            tree: policy.to_pst().ok(),
-            policy: policy.clone(),
+        .map(|policy| {
+            let span = policy.as_ref().loc().map(|place| place.span);
+            Candidate {
+                text,
+                file: Arc::clone(&file),
+                offset: span.map_or(0, |span| span.offset()),
+                length: span.map_or(0, |span| span.len()),
+                annotations: annotations(text, policy, problems),
+                tree: policy.to_pst().ok(),
+                policy: policy.clone(),
+            }
         })
         .collect();
     found.sort_by_key(|candidate| candidate.offset);
@@ -283,14 +289,17 @@ fn validate(
     let set = match cedar_policy::PolicySet::from_policies(numbered) {
         Ok(set) => set,
         Err(error) => {
-            let text = candidates.first().map_or(
-                Text {
-                    file: "policies",
-                    text: "",
-                },
-                |candidate| candidate.text,
-            );
-            problems.push(text.problem(None, error.to_string(), None));
+            // Our numbers are unique, so this does not happen; and if it did, nothing was validated.
+            problems.push(Problem {
+                file: candidates
+                    .first()
+                    .map_or("policies", |first| first.text.file)
+                    .into(),
+                line: None,
+                column: None,
+                message: error.to_string(),
+                help: None,
+            });
             return;
         }
     };
@@ -418,7 +427,10 @@ fn declared_like(problem: &Problem) -> String {
     let mut declared: Vec<String> = actions.chain(types).collect();
     declared.sort_unstable();
     declared.dedup();
-    match nearest(wrong, declared.iter().map(String::as_str)) {
+    let forgotten = format!("Masugata::{wrong}");
+    let meant = declared.iter().find(|name| **name == forgotten);
+    let near = || nearest(wrong, declared.iter().map(String::as_str));
+    match meant.map(String::as_str).or_else(near) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "docs/policies.md lists actions and types; all begin with `Masugata::`".to_owned(),
     }
@@ -453,7 +465,8 @@ impl<'a> Candidate<'a> {
     fn place(&self) -> lint::Place<'a> {
         lint::Place {
             text: self.text,
-            policy: self.offset,
+            offset: self.offset,
+            length: self.length,
         }
     }
 
@@ -525,6 +538,7 @@ fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
         policy,
         tree,
         annotations,
+        ..
     } = candidate;
     let (line, _) = text.position(offset);
     let id = annotations.id.map_or_else(Box::default, |(id, _)| id);

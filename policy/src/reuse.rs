@@ -84,15 +84,17 @@ struct Question<'a> {
     device: u64,
     authentication: u64,
     address: Option<IpAddr>,
-    method: &'a str,
-    host: &'a str,
-    path: &'a str,
+    // `None` and not empty: comparing empty texts that point nowhere costs 100 ns each on some processors, where a masked
+    // vector load from an unmapped page takes the slow way.
+    method: Option<&'a str>,
+    host: Option<&'a str>,
+    path: Option<&'a str>,
     networks: &'a [Box<str>],
 }
 
 impl<'a> Question<'a> {
     fn of(facts: Facts, request: &Request<'a>) -> Self {
-        let text = |fact: Facts, text: &'a str| if facts.any(fact) { text } else { "" };
+        let text = |fact: Facts, text: &'a str| facts.any(fact).then_some(text);
         let revision = |fact: Facts, revision: u64| if facts.any(fact) { revision } else { 0 };
         let http = &request.facts;
         let networks: &'a [Box<str>] = if facts.any(Facts::NETWORKS) {
@@ -121,9 +123,9 @@ struct KeptQuestion {
     device: u64,
     authentication: u64,
     address: Option<IpAddr>,
-    method: Box<str>,
-    host: Box<str>,
-    path: Box<str>,
+    method: Option<Box<str>>,
+    host: Option<Box<str>>,
+    path: Option<Box<str>>,
     networks: Option<NetworkNames>,
 }
 
@@ -134,9 +136,9 @@ impl KeptQuestion {
             device: question.device,
             authentication: question.authentication,
             address: question.address,
-            method: question.method.into(),
-            host: question.host.into(),
-            path: question.path.into(),
+            method: question.method.map(Box::from),
+            host: question.host.map(Box::from),
+            path: question.path.map(Box::from),
             networks: (!question.networks.is_empty()).then(|| Arc::clone(request.facts.networks)),
         }
     }
@@ -147,9 +149,9 @@ impl KeptQuestion {
             device: self.device,
             authentication: self.authentication,
             address: self.address,
-            method: &self.method,
-            host: &self.host,
-            path: &self.path,
+            method: self.method.as_deref(),
+            host: self.host.as_deref(),
+            path: self.path.as_deref(),
             networks: self.networks.as_deref().unwrap_or_default(),
         }
     }
@@ -157,7 +159,9 @@ impl KeptQuestion {
     fn texts(&self) -> usize {
         let networks = self.networks.as_deref().unwrap_or_default();
         let names: usize = networks.iter().map(|name| name.len() + 16).sum();
-        self.method.len() + self.host.len() + self.path.len() + names
+        let texts = [&self.method, &self.host, &self.path];
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        texts.sum::<usize>() + names
     }
 }
 

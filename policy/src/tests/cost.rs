@@ -87,6 +87,15 @@ fn times() {
             .min();
         println!("{name:40} {:?}", best.unwrap_or(Duration::ZERO));
     };
+    let shared: Vec<std::sync::Arc<u8>> = (0..5).map(std::sync::Arc::new).collect();
+    timed(
+        "for comparison: 5 Arc clones, dropped",
+        200_000,
+        &mut || {
+            let clone = |each: usize| shared.get(each).cloned();
+            std::hint::black_box((clone(0), clone(1), clone(2), clone(3), clone(4)));
+        },
+    );
     for count in [0, 500, 5000] {
         let start = Instant::now();
         let set = crowded(count);

@@ -95,6 +95,7 @@ const CONDITIONS: &[&str] = &[
     "context.request.method == \"POST\"",
     "context.request.host == \"wiki.example\"",
     "context.request.path like \"/docs/*\"",
+    "[context.request.path].contains(\"/docs/a\")",
     "context.request.path == \"/docs/a\" || context.request.host like \"*.example\"",
     "principal has name && principal.name == \"Ada\"",
     "principal.issuer == \"corp\"",
@@ -124,7 +125,16 @@ fn rule() -> impl Strategy<Value = Rule> {
         2 => Just((0, 0, 0)),
         1 => (Just(0), Just(3), 0..RESOURCES.len()),
     ];
-    let when = prop::collection::vec((any::<bool>(), 0..CONDITIONS.len()), 0..3);
+    let timed: Vec<usize> = (0..CONDITIONS.len())
+        .filter(|each| {
+            let condition = CONDITIONS[*each];
+            ["posture", "age_minutes", "time"]
+                .iter()
+                .any(|word| condition.contains(word))
+        })
+        .collect();
+    let condition = prop_oneof![0..CONDITIONS.len(), select(timed)];
+    let when = prop::collection::vec((any::<bool>(), condition), 0..3);
     (prop::bool::weighted(0.35), wide, when, 0..4_usize).prop_map(
         |(forbids, head, when, challenge)| Rule {
             forbids,
@@ -325,6 +335,13 @@ fn names(names: &[&str]) -> NetworkNames {
     names.iter().map(|name| Box::from(*name)).collect()
 }
 
+/// Mostly little differs from one request to the next, and mostly the time.
+fn difference() -> impl Strategy<Value = u16> {
+    (any::<u16>(), any::<u16>(), any::<u16>(), any::<bool>()).prop_map(|(a, b, c, time)| {
+        if time { 1 << 15 } else { a & b & (c | 0xff) }
+    })
+}
+
 /// Takes from `next` some of what differs; what is left stays the same value, as it does between requests.
 fn changed(mut asked: Asked, next: Asked, what: u16) -> Asked {
     let bit = |index: u16| what & (1 << index) != 0;
@@ -419,7 +436,7 @@ proptest! {
     fn a_reused_decision_is_the_fresh_one(
         rules in prop::collection::vec(rule(), 1..12),
         first in question(),
-        steps in prop::collection::vec((question(), any::<u16>(), any::<Index>(), any::<bool>()), 40),
+        steps in prop::collection::vec((question(), difference(), any::<Index>(), any::<bool>()), 60),
     ) {
         let Some(set) = loaded(&rules) else { return Ok(()) };
         let mut history = vec![first];

@@ -107,6 +107,11 @@ fn an_unknown_action_is_found() {
     help: did you mean `Masugata::Action::"read"`?
     "###);
     let message = problem("@id(\"x\") permit (principal, action == Action::\"read\", resource);");
+    assert!(
+        message.ends_with("did you mean `Masugata::Action::\"read\"`?"),
+        "{message}"
+    );
+    let message = problem("@id(\"x\") permit (principal in Team::\"hr\", action, resource);");
     assert!(message.contains("all begin with `Masugata::`"), "{message}");
 }
 
