@@ -12,6 +12,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -157,8 +158,21 @@ impl Client {
     /// # Errors
     /// Whatever the handshake said.
     pub async fn stream(&self, app: &str) -> std::io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(self.address).await?;
+        self.stream_after(app, b"").await
+    }
+
+    /// TLS behind something else, such as a PROXY protocol header.
+    ///
+    /// # Errors
+    /// Whatever the handshake said.
+    pub async fn stream_after(
+        &self,
+        app: &str,
+        preface: &[u8],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(preface).await?;
         let name = ServerName::try_from(self.host(app)).unwrap();
         TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, tcp)

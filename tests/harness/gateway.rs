@@ -362,7 +362,6 @@ impl TestGatewayBuilder {
              {apps}\n{sections}\n",
             trust = self.trust,
             issuer_keys = self.issuer_keys,
-            watch = self.watch,
             top = self.top,
             ingress = self.ingress,
             crl = if directory_has(self.directory.path(), "ca.crl") {
@@ -373,6 +372,7 @@ impl TestGatewayBuilder {
             issuer = self.issuer.issuer,
             audience = self.issuer.audience,
             audit = self.audit,
+            watch = self.watch,
             apps = self.apps,
             sections = self.sections,
         )

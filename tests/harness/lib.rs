@@ -23,6 +23,7 @@ mod pki;
 mod record;
 mod tokens;
 mod upstream;
+mod wire;
 
 pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
@@ -31,6 +32,7 @@ pub use pki::{Device, Pki};
 pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream};
+pub use wire::{RawUpstream, WEBSOCKET, Wire};
 
 /// Waits for what happens by itself, up to half a minute.
 ///

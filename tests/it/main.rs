@@ -8,6 +8,7 @@
     reason = "tests stop where they fail"
 )]
 
+mod attack_upgrades;
 mod denials;
 mod device;
 mod smoke;
