@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
+use http::header::COOKIE;
+use http::request::Parts;
 use masugata_policy::Action;
 
 use super::well_known;
@@ -44,6 +46,10 @@ pub(super) fn resolve(
         return Err(violation.into());
     }
     let head = &exchange.head;
+    // HTTP/1.1 was counted on the wire; h2 bounds bytes only.
+    if fields(head) > state.config.ingress.bounds.header_count {
+        return Err(Denial::new(DenialReason::HeaderTooLarge).with_detail("too many fields"));
+    }
     let parsed = framing::parse(head)?;
     let host: Box<str> = parsed.host().into();
     facts.host = Some(host.clone());
@@ -77,4 +83,10 @@ pub(super) fn resolve(
         client_address,
         from_trusted_forwarder,
     })))
+}
+
+/// How many fields a head has. Browsers send each cookie in a field of its own over HTTP/2 (RFC 9113 §8.2.3): they are one.
+fn fields(head: &Parts) -> usize {
+    let cookies = head.headers.get_all(COOKIE).iter().count();
+    head.headers.len() - cookies.saturating_sub(1)
 }
