@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -18,13 +18,14 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Bounds;
 use crate::connection::{Connection, Protocol};
 use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
-use crate::limits::admission::HandshakeSlot;
-use crate::metrics::{HandshakeFailure, RefusedConnection};
+use crate::limits::admission::{AdmissionRefusal, ConnectionSlot, HandshakeSlot};
+use crate::metrics::{Entered, HandshakeFailure, RefusedConnection};
 use crate::pipeline;
 use crate::proxy_protocol;
 use crate::tls::{self, Stream};
@@ -49,6 +50,10 @@ impl Drain {
     /// Ends what is still there.
     pub(crate) fn cut(&self) {
         self.cut.cancel();
+    }
+    /// What is still there must end.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_cancelled()
     }
     pub(crate) async fn finished(&self) {
         self.connections.wait().await;
@@ -92,7 +97,12 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    let handshake = match shared.admission.handshake(remote.ip()) {
+    let admitted = if shared.state().speaks_proxy_protocol(remote.ip()) {
+        shared.admission.behind_proxy()
+    } else {
+        shared.admission.handshake(remote.ip())
+    };
+    let handshake = match admitted {
         Ok(handshake) => handshake,
         Err(refusal) => {
             shared.metrics.connection_refused(refusal.into());
@@ -110,7 +120,7 @@ async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     remote: SocketAddr,
-    handshake: HandshakeSlot,
+    mut handshake: HandshakeSlot,
 ) {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
@@ -119,10 +129,15 @@ async fn serve(
         stream.set_nodelay(true).map_err(Refused::Handshake)?;
         let local = stream.local_addr().map_err(Refused::Handshake)?;
         let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
-            match proxy_protocol::read(stream).await {
-                Ok((stream, source)) => (stream, source.unwrap_or(remote)),
-                Err(error) => return Err(Refused::ProxyProtocol(error)),
+            let (stream, source) = proxy_protocol::read(stream)
+                .await
+                .map_err(Refused::ProxyProtocol)?;
+            if let Some(source) = source {
+                handshake
+                    .belongs_to(source.ip())
+                    .map_err(Refused::Admission)?;
             }
+            (stream, source.unwrap_or(remote))
         } else {
             (stream, remote)
         };
@@ -141,6 +156,11 @@ async fn serve(
         Ok(Err(Refused::Handshake(error))) => {
             shared.metrics.handshake_failed(tls::cause(&error));
             tracing::debug!(%remote, %error, "no TLS connection");
+            return;
+        }
+        Ok(Err(Refused::Admission(refusal))) => {
+            shared.metrics.connection_refused(refusal.into());
+            tracing::debug!(%remote, ?refusal, "connection refused");
             return;
         }
         Ok(Err(Refused::ProxyProtocol(error))) => {
@@ -163,17 +183,24 @@ async fn serve(
         &handshakes.handshakes_full
     }
     .increment();
-    let _slot = handshake.established();
-    let _open = shared.metrics.connections.enter();
+    let activity = Arc::new(Activity {
+        in_flight: AtomicUsize::new(0),
+        begun: AtomicU64::new(0),
+        carried: AtomicU64::new(0),
+        _slot: handshake.established(),
+        _open: shared.metrics.connections.enter(),
+        _tracked: shared.drain.connections.token(),
+    });
     let connection = Arc::new(connection);
     tokio::select! {
-        () = speak(&shared, stream, &connection, &bounds) => {}
+        () = speak(&shared, stream, &connection, &bounds, activity) => {}
         () = cut.cancelled() => {}
     }
 }
 
 /// Why a connection ended before it was one.
 enum Refused {
+    Admission(AdmissionRefusal),
     ProxyProtocol(io::Error),
     Handshake(io::Error),
 }
@@ -183,10 +210,11 @@ async fn speak(
     stream: Stream,
     connection: &Arc<Connection>,
     bounds: &Bounds,
+    activity: Arc<Activity>,
 ) {
     let result = match connection.tls.protocol {
-        Protocol::Http1 => http1(shared, stream, connection, bounds).await,
-        Protocol::Http2 => http2(shared, stream, connection, bounds).await,
+        Protocol::Http1 => http1(shared, stream, connection, bounds, activity).await,
+        Protocol::Http2 => http2(shared, stream, connection, bounds, activity).await,
     };
     if let Err(error) = result {
         tracing::debug!(connection = connection.id, %error, "connection ended");
@@ -198,9 +226,9 @@ async fn http1(
     stream: Stream,
     connection: &Arc<Connection>,
     bounds: &Bounds,
+    activity: Arc<Activity>,
 ) -> Result<(), hyper::Error> {
     let (guarded, guard) = Guarded::new(stream, framing::Limits::of(bounds));
-    let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
         let (activity, guard) = (Arc::clone(&activity), guard.clone());
@@ -213,12 +241,12 @@ async fn http1(
             let answer = pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
+                busy,
                 request,
                 violation,
             );
             async move {
                 let response = answer.await;
-                drop(busy);
                 if let Some(switching) = switching
                     && response.status() == StatusCode::SWITCHING_PROTOCOLS
                 {
@@ -250,20 +278,21 @@ async fn http2(
     stream: Stream,
     connection: &Arc<Connection>,
     bounds: &Bounds,
+    activity: Arc<Activity>,
 ) -> Result<(), hyper::Error> {
-    let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
         let activity = Arc::clone(&activity);
         service_fn(move |request: Request<Incoming>| {
             let busy = activity.begin();
-            let answer =
-                pipeline::serve(Arc::clone(&shared), Arc::clone(&connection), request, None);
-            async move {
-                let response = answer.await;
-                drop(busy);
-                Ok::<_, Infallible>(response)
-            }
+            let answer = pipeline::serve(
+                Arc::clone(&shared),
+                Arc::clone(&connection),
+                busy,
+                request,
+                None,
+            );
+            async move { Ok::<_, Infallible>(answer.await) }
         })
     };
     let serving = http2::Builder::new(TokioExecutor::new())
@@ -312,11 +341,16 @@ where
     }
 }
 
-/// Whether requests are being answered on a connection, and how many there were.
-#[derive(Debug, Default)]
-struct Activity {
-    in_flight: AtomicU32,
+/// What goes on on a connection, and the place it takes. A tunnel that a connection has become keeps both: it must not
+/// slip out of the caps and out of sight of a stop by changing its protocol.
+pub(crate) struct Activity {
+    in_flight: AtomicUsize,
     begun: AtomicU64,
+    /// Signs that somebody was able to look at an exchange.
+    carried: AtomicU64,
+    _slot: ConnectionSlot,
+    _open: Entered,
+    _tracked: TaskTrackerToken,
 }
 
 impl Activity {
@@ -325,9 +359,25 @@ impl Activity {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
+
+    fn look(&self) -> Look {
+        Look {
+            busy: self.in_flight.load(Ordering::Relaxed) > 0,
+            begun: self.begun.load(Ordering::Relaxed),
+            carried: self.carried.load(Ordering::Relaxed),
+        }
+    }
 }
 
-struct Busy(Arc<Activity>);
+/// One exchange, from its head until the last byte of its answer is given away.
+pub(crate) struct Busy(Arc<Activity>);
+
+impl Busy {
+    /// See [`crate::forward::Lease::is_carried`].
+    pub(crate) fn is_carried(&self) {
+        self.0.carried.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -335,22 +385,34 @@ impl Drop for Busy {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tick {
     Fine,
     /// Nothing asked for longer than the keep-alive time.
     Idle,
-    /// A request head has been arriving for longer than its time.
+    /// A request head has been arriving for longer than its time, or the client takes nothing of what it asked for, or
+    /// it was told to leave and does not.
     Stuck,
 }
 
-/// One slow timer per connection in place of several per request. Precise to one tick, which is enough for both limits.
+/// How long a client may take nothing at all of its answers. Nobody asks their leases meanwhile, and they hold
+/// connections to apps.
+const TAKES_NOTHING: Duration = Duration::from_secs(60);
+
+/// What a connection looked like at one tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Look {
+    busy: bool,
+    begun: u64,
+    carried: u64,
+}
+
+/// One slow timer per connection in place of several per request. Precise to one tick, which is enough for its limits.
 struct Watch {
     activity: Arc<Activity>,
     guard: Option<Handle>,
     interval: tokio::time::Interval,
-    keep_alive_ticks: u32,
-    idle_ticks: u32,
-    last: (u64, bool),
+    verdicts: Verdicts,
 }
 
 impl Watch {
@@ -362,42 +424,129 @@ impl Watch {
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         interval.reset();
-        let keep_alive_ticks = u32::try_from(
-            bounds
-                .keep_alive
-                .as_millis()
-                .div_ceil(period.as_millis().max(1)),
-        )
-        .unwrap_or(u32::MAX);
         Self {
             activity,
             guard,
             interval,
-            keep_alive_ticks,
-            idle_ticks: 0,
-            last: (0, false),
+            verdicts: Verdicts::new(bounds.keep_alive, period),
         }
     }
 
     async fn tick(&mut self) -> Tick {
         self.interval.tick().await;
-        let begun = self.activity.begun.load(Ordering::Relaxed);
-        let busy = self.activity.in_flight.load(Ordering::Relaxed) > 0;
-        let partial = !busy && self.guard.as_ref().is_some_and(Handle::head_is_partial);
-        let (last_begun, last_partial) = std::mem::replace(&mut self.last, (begun, partial));
-        let quiet = begun == last_begun && !busy;
-        self.idle_ticks = if quiet {
-            self.idle_ticks.saturating_add(1)
-        } else {
-            0
+        let look = self.activity.look();
+        let head_is_partial = self.guard.as_ref().is_some_and(Handle::head_is_partial);
+        self.verdicts.next(look, !look.busy && head_is_partial)
+    }
+}
+
+/// Judges one look after the other.
+struct Verdicts {
+    keep_alive_ticks: u32,
+    patience_ticks: u32,
+    idle_ticks: u32,
+    untaken_ticks: u32,
+    told_to_leave: bool,
+    last: Look,
+    was_partial: bool,
+}
+
+impl Verdicts {
+    fn new(keep_alive: Duration, period: Duration) -> Self {
+        let ticks = |time: Duration| {
+            u32::try_from(time.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX)
         };
-        if quiet && partial && last_partial {
-            Tick::Stuck
-        } else if self.idle_ticks >= self.keep_alive_ticks {
-            self.idle_ticks = 0;
-            Tick::Idle
-        } else {
-            Tick::Fine
+        Self {
+            keep_alive_ticks: ticks(keep_alive),
+            patience_ticks: ticks(TAKES_NOTHING.max(keep_alive)),
+            idle_ticks: 0,
+            untaken_ticks: 0,
+            told_to_leave: false,
+            last: Look::default(),
+            was_partial: false,
         }
+    }
+
+    fn next(&mut self, look: Look, partial: bool) -> Tick {
+        let last = std::mem::replace(&mut self.last, look);
+        let was_partial = std::mem::replace(&mut self.was_partial, partial);
+        let asked = look.begun != last.begun;
+        let quiet = !asked && !look.busy;
+        let untaken = look.busy && !asked && look.carried == last.carried;
+        count(&mut self.idle_ticks, quiet);
+        count(&mut self.untaken_ticks, untaken);
+        self.told_to_leave &= quiet;
+        if quiet && partial && was_partial || self.untaken_ticks >= self.patience_ticks {
+            return Tick::Stuck;
+        }
+        if self.idle_ticks < self.keep_alive_ticks {
+            return Tick::Fine;
+        }
+        self.idle_ticks = 0;
+        if std::mem::replace(&mut self.told_to_leave, true) {
+            Tick::Stuck
+        } else {
+            Tick::Idle
+        }
+    }
+}
+
+fn count(ticks: &mut u32, goes_on: bool) {
+    *ticks = if goes_on { ticks.saturating_add(1) } else { 0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(15);
+    const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+    fn verdicts(looks: impl IntoIterator<Item = Look>) -> Vec<Tick> {
+        let mut verdicts = Verdicts::new(KEEP_ALIVE, TICK);
+        looks
+            .into_iter()
+            .map(|look| verdicts.next(look, false))
+            .collect()
+    }
+
+    #[test]
+    fn a_client_that_was_told_to_leave_and_stays_is_left() {
+        let verdicts = verdicts([Look::default(); 10]);
+        let told: Vec<usize> = (1..)
+            .zip(&verdicts)
+            .filter_map(|(at, tick)| (*tick != Tick::Fine).then_some(at))
+            .collect();
+        assert_eq!(told, [5, 10]);
+        assert_eq!(verdicts.last(), Some(&Tick::Stuck));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_of_its_answer_is_left() {
+        let look = Look {
+            busy: true,
+            begun: 1,
+            carried: 0,
+        };
+        let verdicts = verdicts([look; 6]);
+        assert_eq!(verdicts.last(), Some(&Tick::Stuck));
+        assert!(verdicts.iter().take(5).all(|tick| *tick == Tick::Fine));
+    }
+
+    #[test]
+    fn a_stream_that_is_silent_but_carried_goes_on() {
+        let looks = (0..100).map(|carried| Look {
+            busy: true,
+            begun: 1,
+            carried,
+        });
+        assert!(verdicts(looks).iter().all(|tick| *tick == Tick::Fine));
+    }
+
+    #[test]
+    fn a_head_that_dribbles_is_cut_at_its_second_tick() {
+        let mut verdicts = Verdicts::new(KEEP_ALIVE, TICK);
+        assert_eq!(verdicts.next(Look::default(), true), Tick::Fine);
+        assert_eq!(verdicts.next(Look::default(), true), Tick::Stuck);
     }
 }

@@ -8,6 +8,9 @@
     reason = "tests stop where they fail"
 )]
 
+mod attack_devices;
+mod attack_exhaustion;
+mod attack_streams;
 mod attack_upgrades;
 mod denials;
 mod device;

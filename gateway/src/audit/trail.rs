@@ -275,6 +275,12 @@ impl CompletionTrail {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
+        let cut_off = matches!(outcome, Outcome::ClientGone | Outcome::Cut(_));
+        let outcome = if cut_off && self.auditor.is_stopping() {
+            Outcome::ShutDown
+        } else {
+            outcome
+        };
         let clock = self.auditor.clock();
         let duration = clock.monotonic().saturating_duration_since(self.started);
         let bytes_received = self.received.load(Ordering::Relaxed);

@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
 use crate::forward::Lease;
 use crate::gateway::Shared;
+use crate::listener::Busy;
 use crate::state::State;
 
 /// See the module's first lines.
@@ -37,12 +38,20 @@ pub(super) struct DecisionLease {
     client_address: IpAddr,
     /// The configuration that last said yes.
     generation: AtomicU64,
-    /// Milliseconds since the epoch until which that yes holds under the same configuration.
+    /// Milliseconds since the epoch between which that yes holds under the same configuration. Both ends count: a wall
+    /// clock can be set back.
+    holds_from: AtomicI64,
     holds_until: AtomicI64,
+    busy: Busy,
 }
 
 impl DecisionLease {
-    pub(super) fn new(shared: &Arc<Shared>, state: &State, admitted: &Admitted) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        state: &State,
+        admitted: &Admitted,
+        busy: Busy,
+    ) -> Self {
         let authorized = admitted.authorized();
         let (routed, permit) = (authorized.routed(), authorized.permit());
         Self {
@@ -52,6 +61,7 @@ impl DecisionLease {
                 principal: Arc::clone(permit.principal()),
                 authentication: Arc::clone(permit.authentication()),
                 expires_at: authorized.expires_at(),
+                identity: authorized.identity().cloned(),
             },
             host: routed.host.clone(),
             uri: routed.exchange.head.uri.clone(),
@@ -61,7 +71,9 @@ impl DecisionLease {
             client_address: routed.client_address,
             generation: AtomicU64::new(state.generation),
             // Zero: the first question is always asked in full, because requirements have ages of their own.
+            holds_from: AtomicI64::new(i64::MAX),
             holds_until: AtomicI64::new(0),
+            busy,
         }
     }
 
@@ -74,15 +86,18 @@ impl DecisionLease {
             .resolve(&self.host, self.uri.path())
             .filter(|app| app.name == self.app);
         let app = app.ok_or(DenialReason::RouteNotFound)?;
+        if self.action == Action::Connect && !app.config.upgrades {
+            return Err(DenialReason::UpgradeNotAllowed.into());
+        }
         let device = authenticate::device::establish(state, &self.connection, now)?;
-        state.still_vouched_for(&self.credentials.principal, device.id())?;
-        authenticate::check_assurance(app, &self.credentials, now)?;
+        let credentials = self.credentials.still_good(state, &device, now)?;
+        authenticate::check_assurance(app, &credentials, now)?;
         posture::check(app, &device, now)?;
         let permit = decide::ask(
             state,
             &Question {
-                principal: &self.credentials.principal,
-                authentication: &self.credentials.authentication,
+                principal: &credentials.principal,
+                authentication: &credentials.authentication,
                 device: &device,
                 action: self.action,
                 app,
@@ -98,6 +113,7 @@ impl DecisionLease {
             .holds_until()
             .min(self.credentials.expires_at)
             .min(now.plus(LONGEST_TRUST));
+        self.holds_from.store(now.as_millis(), Ordering::Relaxed);
         self.holds_until
             .store(horizon.as_millis(), Ordering::Relaxed);
         Ok(())
@@ -109,15 +125,23 @@ const LONGEST_TRUST: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Lease for DecisionLease {
     fn check(&self) -> Result<(), DenialReason> {
-        let Some(shared) = self.shared.upgrade() else {
-            return Ok(());
-        };
+        // Nobody is left who could answer for it.
+        let shared = self.shared.upgrade().ok_or(DenialReason::Overloaded)?;
+        if shared.drain.is_cut() {
+            return Err(DenialReason::Overloaded);
+        }
         let now = shared.clock.now();
         let state = shared.state();
         let unchanged = state.generation == self.generation.load(Ordering::Relaxed);
-        if unchanged && now.as_millis() < self.holds_until.load(Ordering::Relaxed) {
+        let from = self.holds_from.load(Ordering::Relaxed);
+        let until = self.holds_until.load(Ordering::Relaxed);
+        if unchanged && (from..until).contains(&now.as_millis()) {
             return Ok(());
         }
         self.ask_again(&state, now).map_err(|denial| denial.reason)
+    }
+
+    fn is_carried(&self) {
+        self.busy.is_carried();
     }
 }

@@ -30,6 +30,7 @@ use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::Violation;
 use crate::gateway::Shared;
 use crate::issuer::challenge;
+use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
@@ -41,6 +42,7 @@ use route::Target;
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
+    busy: Busy,
     request: Request<Incoming>,
     violation: Option<Violation>,
 ) -> Response<Body> {
@@ -69,7 +71,7 @@ pub(crate) async fn serve(
     trail.metrics = Some(Arc::clone(&shared.metrics.unrouted));
     // Read only when the answer is ours to give, but the request will be gone by then.
     let preferences = Preferences::of(&exchange.head);
-    let halt = match run(&shared, &state, exchange, violation, trail).await {
+    let halt = match run(&shared, &state, exchange, violation, trail, busy).await {
         Ok(response) => return response,
         Err(halt) => halt,
     };
@@ -123,6 +125,7 @@ async fn run(
     exchange: Exchange,
     violation: Option<Violation>,
     mut trail: Trail,
+    busy: Busy,
 ) -> Result<Response<Body>, Halt> {
     match examine(shared, state, exchange, violation, &mut trail).await {
         Err(denial) => Err(Halt::Denied(Box::new((denial, trail)))),
@@ -130,7 +133,7 @@ async fn run(
             Err(Halt::Answered(*response, trail.into_completion()))
         }
         Ok(Examined::Admitted(admitted)) => {
-            forward(shared, state, *admitted, trail.into_completion()).await
+            forward(shared, state, *admitted, trail.into_completion(), busy).await
         }
     }
 }
@@ -180,6 +183,7 @@ async fn forward(
     state: &Arc<State>,
     admitted: Admitted,
     completion: Arc<CompletionTrail>,
+    busy: Busy,
 ) -> Result<Response<Body>, Halt> {
     admitted.app().metrics.permitted.increment();
     let forward = match &admitted.app().backend {
@@ -196,7 +200,7 @@ async fn forward(
             completion,
         ));
     };
-    let lease = Box::new(DecisionLease::new(shared, state, &admitted));
+    let lease = Arc::new(DecisionLease::new(shared, state, &admitted, busy));
     let (exchange, app, client_address, from_trusted_forwarder) = admitted.into_parts();
     let outbound = Outbound {
         head: exchange.head,
