@@ -8,6 +8,7 @@
     reason = "tests stop where they fail"
 )]
 
+mod attack_catalogue;
 mod attack_devices;
 mod attack_exhaustion;
 mod attack_streams;
