@@ -9,7 +9,6 @@ use hyper::body::Incoming;
 use masugata_policy::Timestamp;
 
 use crate::connection::Connection;
-use crate::listener::Hold;
 
 /// Joins the two records of a request, the client's answer and the upstream's log: 32 hex digits, half of them random
 /// per process, half counting up.
@@ -33,7 +32,6 @@ impl fmt::Debug for RequestId {
 pub struct Exchange {
     pub id: RequestId,
     pub connection: Arc<Connection>,
-    pub(crate) hold: Arc<Hold>,
     pub head: Parts,
     pub body: Incoming,
     /// Wall clock, for records and decisions.

@@ -273,13 +273,10 @@ impl Gateway {
                 seconds = grace.as_secs(),
                 "connections were still open when the time to drain was over"
             );
-            self.shared.auditor.cut();
+            self.shared.auditor.stopping();
             self.shared.drain.cut();
-            let _ = tokio::time::timeout(
-                std::time::Duration::from_secs(1),
-                self.shared.drain.finished(),
-            )
-            .await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(3), self.shared.drain.finished()).await;
         }
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}

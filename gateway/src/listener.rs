@@ -1,12 +1,11 @@
 //! From an accepted socket to served requests: admission, PROXY protocol, TLS, HTTP, and letting go in time.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -26,7 +25,7 @@ use crate::connection::{Connection, Protocol};
 use crate::forward::CutOff;
 use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
-use crate::limits::admission::{ConnectionSlot, HandshakeSlot};
+use crate::limits::admission::{AdmissionRefusal, ConnectionSlot, HandshakeSlot};
 use crate::metrics::{Entered, HandshakeFailure, RefusedConnection};
 use crate::pipeline;
 use crate::proxy_protocol;
@@ -52,6 +51,10 @@ impl Drain {
     /// Ends what is still there.
     pub(crate) fn cut(&self) {
         self.cut.cancel();
+    }
+    /// What is still there must end.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_cancelled()
     }
     pub(crate) async fn finished(&self) {
         self.connections.wait().await;
@@ -95,13 +98,17 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    // Of those who speak for others, each client is counted once its name is known.
-    let handshake = if shared.state().speaks_proxy_protocol(remote.ip()) {
-        None
+    let admitted = if shared.state().speaks_proxy_protocol(remote.ip()) {
+        shared.admission.behind_proxy()
     } else {
-        match knock(shared, remote) {
-            Ok(handshake) => Some(handshake),
-            Err(_refused) => return,
+        shared.admission.handshake(remote.ip())
+    };
+    let handshake = match admitted {
+        Ok(handshake) => handshake,
+        Err(refusal) => {
+            shared.metrics.connection_refused(refusal.into());
+            tracing::debug!(%remote, ?refusal, "connection refused");
+            return;
         }
     };
     let drain = shared.drain.clone();
@@ -110,21 +117,11 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     drain.connections.spawn(connection);
 }
 
-/// A slot for a handshake with this address.
-fn knock(shared: &Shared, remote: SocketAddr) -> Result<HandshakeSlot, Refused> {
-    shared.admission.handshake(remote.ip()).map_err(|refusal| {
-        shared.metrics.connection_refused(refusal.into());
-        tracing::debug!(%remote, ?refusal, "connection refused");
-        Refused::Full
-    })
-}
-
-/// `handshake` is `None` for peers whose PROXY protocol header names whom to count.
 async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     remote: SocketAddr,
-    handshake: Option<HandshakeSlot>,
+    mut handshake: HandshakeSlot,
 ) {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
@@ -132,15 +129,18 @@ async fn serve(
     let established = async {
         stream.set_nodelay(true).map_err(Refused::Handshake)?;
         let local = stream.local_addr().map_err(Refused::Handshake)?;
-        let (stream, remote, handshake) = match handshake {
-            Some(handshake) => (stream, remote, handshake),
-            None => {
-                let (stream, source) = proxy_protocol::read(stream)
-                    .await
-                    .map_err(Refused::ProxyProtocol)?;
-                let remote = source.unwrap_or(remote);
-                (stream, remote, knock(&shared, remote)?)
+        let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
+            let (stream, source) = proxy_protocol::read(stream)
+                .await
+                .map_err(Refused::ProxyProtocol)?;
+            if let Some(source) = source {
+                handshake
+                    .belongs_to(source.ip())
+                    .map_err(Refused::Admission)?;
             }
+            (stream, source.unwrap_or(remote))
+        } else {
+            (stream, remote)
         };
         let (stream, connection) = tls::accept(&shared, &state, stream, remote, local)
             .await
@@ -155,10 +155,14 @@ async fn serve(
     drop(state);
     let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
-        Ok(Err(Refused::Full)) => return,
         Ok(Err(Refused::Handshake(error))) => {
             shared.metrics.handshake_failed(tls::cause(&error));
             tracing::debug!(%remote, %error, "no TLS connection");
+            return;
+        }
+        Ok(Err(Refused::Admission(refusal))) => {
+            shared.metrics.connection_refused(refusal.into());
+            tracing::debug!(%remote, ?refusal, "connection refused");
             return;
         }
         Ok(Err(Refused::ProxyProtocol(error))) => {
@@ -181,44 +185,25 @@ async fn serve(
         &handshakes.handshakes_full
     }
     .increment();
-    let hold = Arc::new(Hold {
+    let activity = Arc::new(Activity {
+        in_flight: AtomicUsize::new(0),
+        begun: AtomicU64::new(0),
+        carried: AtomicU64::new(0),
+        cut: cut.clone(),
         _slot: handshake.established(),
         _open: shared.metrics.connections.enter(),
         _tracked: shared.drain.connections.token(),
-        cut: cut.clone(),
     });
     let connection = Arc::new(connection);
     tokio::select! {
-        () = speak(&shared, stream, &connection, &hold, &bounds) => {}
+        () = speak(&shared, stream, &connection, &bounds, activity) => {}
         () = cut.cancelled() => {}
-    }
-}
-
-/// What a connection holds as long as anything of it is alive. An upgrade ends it for HTTP, and not for the tunnel.
-pub(crate) struct Hold {
-    _slot: ConnectionSlot,
-    _open: Entered,
-    _tracked: TaskTrackerToken,
-    cut: CancellationToken,
-}
-
-impl Hold {
-    /// Ready when the gateway stops and can wait no longer.
-    pub(crate) fn cut_off(&self) -> CutOff {
-        Box::pin(self.cut.clone().cancelled_owned())
-    }
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Hold").finish_non_exhaustive()
     }
 }
 
 /// Why a connection ended before it was one.
 enum Refused {
-    /// Counted and logged already.
-    Full,
+    Admission(AdmissionRefusal),
     ProxyProtocol(io::Error),
     Handshake(io::Error),
 }
@@ -227,12 +212,12 @@ async fn speak(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
-    hold: &Arc<Hold>,
     bounds: &Bounds,
+    activity: Arc<Activity>,
 ) {
     let result = match connection.tls.protocol {
-        Protocol::Http1 => http1(shared, stream, connection, hold, bounds).await,
-        Protocol::Http2 => http2(shared, stream, connection, hold, bounds).await,
+        Protocol::Http1 => http1(shared, stream, connection, bounds, activity).await,
+        Protocol::Http2 => http2(shared, stream, connection, bounds, activity).await,
     };
     if let Err(error) = result {
         tracing::debug!(connection = connection.id, %error, "connection ended");
@@ -243,14 +228,12 @@ async fn http1(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
-    hold: &Arc<Hold>,
     bounds: &Bounds,
+    activity: Arc<Activity>,
 ) -> Result<(), hyper::Error> {
     let (guarded, guard) = Guarded::new(stream, framing::Limits::of(bounds));
-    let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
-        let hold = Arc::clone(hold);
         let (activity, guard) = (Arc::clone(&activity), guard.clone());
         service_fn(move |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
@@ -261,13 +244,12 @@ async fn http1(
             let answer = pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
-                Arc::clone(&hold),
+                busy,
                 request,
                 violation,
             );
             async move {
                 let response = answer.await;
-                drop(busy);
                 if let Some(switching) = switching
                     && response.status() == StatusCode::SWITCHING_PROTOCOLS
                 {
@@ -297,37 +279,29 @@ async fn http2(
     shared: &Arc<Shared>,
     stream: Stream,
     connection: &Arc<Connection>,
-    hold: &Arc<Hold>,
     bounds: &Bounds,
+    activity: Arc<Activity>,
 ) -> Result<(), hyper::Error> {
-    let activity = Arc::new(Activity::default());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
-        let hold = Arc::clone(hold);
         let activity = Arc::clone(&activity);
-        let limits = framing::Limits::of(bounds);
         service_fn(move |request: Request<Incoming>| {
             let busy = activity.begin();
-            // Over HTTP/1.1 the guard counts.
-            let violation = framing::check_count(request.headers(), &limits).err();
             let answer = pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
-                Arc::clone(&hold),
+                busy,
                 request,
-                violation,
+                None,
             );
-            async move {
-                let response = answer.await;
-                drop(busy);
-                Ok::<_, Infallible>(response)
-            }
+            async move { Ok::<_, Infallible>(answer.await) }
         })
     };
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(bounds.concurrent_streams)
-        .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
+        // Twice what is let through: what is merely too large gets an answer and a record; h2 leaves none.
+        .max_header_list_size(u32::try_from(bounds.header_bytes * 2).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(128)
         .max_send_buf_size(64 * 1024)
@@ -390,11 +364,17 @@ where
 /// hyper waits for a first request however it is asked to finish; a client that has not sent one has this long for it.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Whether requests are being answered on a connection, and how many there were.
-#[derive(Debug, Default)]
-struct Activity {
-    in_flight: AtomicU32,
+/// What goes on on a connection, and the place it takes. A tunnel that a connection has become keeps both: it must not
+/// slip out of the caps and out of sight of a stop by changing its protocol.
+pub(crate) struct Activity {
+    in_flight: AtomicUsize,
     begun: AtomicU64,
+    /// Signs that somebody was able to look at an exchange.
+    carried: AtomicU64,
+    cut: CancellationToken,
+    _slot: ConnectionSlot,
+    _open: Entered,
+    _tracked: TaskTrackerToken,
 }
 
 impl Activity {
@@ -403,9 +383,30 @@ impl Activity {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
+
+    fn look(&self) -> Look {
+        Look {
+            busy: self.in_flight.load(Ordering::Relaxed) > 0,
+            begun: self.begun.load(Ordering::Relaxed),
+            carried: self.carried.load(Ordering::Relaxed),
+        }
+    }
 }
 
-struct Busy(Arc<Activity>);
+/// One exchange, from its head until the last byte of its answer is given away.
+pub(crate) struct Busy(Arc<Activity>);
+
+impl Busy {
+    /// See [`crate::forward::Lease::is_carried`].
+    pub(crate) fn is_carried(&self) {
+        self.0.carried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// See [`crate::forward::Lease::cut_off`].
+    pub(crate) fn cut_off(&self) -> CutOff {
+        Box::pin(self.0.cut.clone().cancelled_owned())
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -413,22 +414,34 @@ impl Drop for Busy {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tick {
     Fine,
     /// Nothing asked for longer than the keep-alive time.
     Idle,
-    /// A request head has been arriving for longer than its time.
+    /// A request head has been arriving for longer than its time, or the client takes nothing of what it asked for, or
+    /// it was told to leave and does not.
     Stuck,
 }
 
-/// One slow timer per connection in place of several per request. Precise to one tick, which is enough for both limits.
+/// How long a client may take nothing at all of its answers. Nobody asks their leases meanwhile, and they hold
+/// connections to apps.
+const TAKES_NOTHING: Duration = Duration::from_secs(60);
+
+/// What a connection looked like at one tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Look {
+    busy: bool,
+    begun: u64,
+    carried: u64,
+}
+
+/// One slow timer per connection in place of several per request. Precise to one tick, which is enough for its limits.
 struct Watch {
     activity: Arc<Activity>,
     guard: Option<Handle>,
     interval: tokio::time::Interval,
-    keep_alive_ticks: u32,
-    idle_ticks: u32,
-    last: (u64, bool),
+    verdicts: Verdicts,
 }
 
 impl Watch {
@@ -440,20 +453,11 @@ impl Watch {
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         interval.reset();
-        let keep_alive_ticks = u32::try_from(
-            bounds
-                .keep_alive
-                .as_millis()
-                .div_ceil(period.as_millis().max(1)),
-        )
-        .unwrap_or(u32::MAX);
         Self {
             activity,
             guard,
             interval,
-            keep_alive_ticks,
-            idle_ticks: 0,
-            last: (0, false),
+            verdicts: Verdicts::new(bounds.keep_alive, period),
         }
     }
 
@@ -464,23 +468,119 @@ impl Watch {
 
     async fn tick(&mut self) -> Tick {
         self.interval.tick().await;
-        let begun = self.activity.begun.load(Ordering::Relaxed);
-        let busy = self.activity.in_flight.load(Ordering::Relaxed) > 0;
-        let partial = !busy && self.guard.as_ref().is_some_and(Handle::head_is_partial);
-        let (last_begun, last_partial) = std::mem::replace(&mut self.last, (begun, partial));
-        let quiet = begun == last_begun && !busy;
-        self.idle_ticks = if quiet {
-            self.idle_ticks.saturating_add(1)
-        } else {
-            0
+        let look = self.activity.look();
+        let head_is_partial = self.guard.as_ref().is_some_and(Handle::head_is_partial);
+        self.verdicts.next(look, !look.busy && head_is_partial)
+    }
+}
+
+/// Judges one look after the other.
+struct Verdicts {
+    keep_alive_ticks: u32,
+    patience_ticks: u32,
+    idle_ticks: u32,
+    untaken_ticks: u32,
+    told_to_leave: bool,
+    last: Look,
+    was_partial: bool,
+}
+
+impl Verdicts {
+    fn new(keep_alive: Duration, period: Duration) -> Self {
+        let ticks = |time: Duration| {
+            u32::try_from(time.as_millis().div_ceil(period.as_millis().max(1))).unwrap_or(u32::MAX)
         };
-        if quiet && partial && last_partial {
-            Tick::Stuck
-        } else if self.idle_ticks >= self.keep_alive_ticks {
-            self.idle_ticks = 0;
-            Tick::Idle
-        } else {
-            Tick::Fine
+        Self {
+            keep_alive_ticks: ticks(keep_alive),
+            patience_ticks: ticks(TAKES_NOTHING.max(keep_alive)),
+            idle_ticks: 0,
+            untaken_ticks: 0,
+            told_to_leave: false,
+            last: Look::default(),
+            was_partial: false,
         }
+    }
+
+    fn next(&mut self, look: Look, partial: bool) -> Tick {
+        let last = std::mem::replace(&mut self.last, look);
+        let was_partial = std::mem::replace(&mut self.was_partial, partial);
+        let asked = look.begun != last.begun;
+        let quiet = !asked && !look.busy;
+        let untaken = look.busy && !asked && look.carried == last.carried;
+        count(&mut self.idle_ticks, quiet);
+        count(&mut self.untaken_ticks, untaken);
+        self.told_to_leave &= quiet;
+        if quiet && partial && was_partial || self.untaken_ticks >= self.patience_ticks {
+            return Tick::Stuck;
+        }
+        if self.idle_ticks < self.keep_alive_ticks {
+            return Tick::Fine;
+        }
+        self.idle_ticks = 0;
+        if std::mem::replace(&mut self.told_to_leave, true) {
+            Tick::Stuck
+        } else {
+            Tick::Idle
+        }
+    }
+}
+
+fn count(ticks: &mut u32, goes_on: bool) {
+    *ticks = if goes_on { ticks.saturating_add(1) } else { 0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(15);
+    const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+    fn verdicts(looks: impl IntoIterator<Item = Look>) -> Vec<Tick> {
+        let mut verdicts = Verdicts::new(KEEP_ALIVE, TICK);
+        looks
+            .into_iter()
+            .map(|look| verdicts.next(look, false))
+            .collect()
+    }
+
+    #[test]
+    fn a_client_that_was_told_to_leave_and_stays_is_left() {
+        let verdicts = verdicts([Look::default(); 10]);
+        let told: Vec<usize> = (1..)
+            .zip(&verdicts)
+            .filter_map(|(at, tick)| (*tick != Tick::Fine).then_some(at))
+            .collect();
+        assert_eq!(told, [5, 10]);
+        assert_eq!(verdicts.last(), Some(&Tick::Stuck));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_of_its_answer_is_left() {
+        let look = Look {
+            busy: true,
+            begun: 1,
+            carried: 0,
+        };
+        let verdicts = verdicts([look; 6]);
+        assert_eq!(verdicts.last(), Some(&Tick::Stuck));
+        assert!(verdicts.iter().take(5).all(|tick| *tick == Tick::Fine));
+    }
+
+    #[test]
+    fn a_stream_that_is_silent_but_carried_goes_on() {
+        let looks = (0..100).map(|carried| Look {
+            busy: true,
+            begun: 1,
+            carried,
+        });
+        assert!(verdicts(looks).iter().all(|tick| *tick == Tick::Fine));
+    }
+
+    #[test]
+    fn a_head_that_dribbles_is_cut_at_its_second_tick() {
+        let mut verdicts = Verdicts::new(KEEP_ALIVE, TICK);
+        assert_eq!(verdicts.next(Look::default(), true), Tick::Fine);
+        assert_eq!(verdicts.next(Look::default(), true), Tick::Stuck);
     }
 }

@@ -1,6 +1,6 @@
 //! Watch, build, swap: a configuration comes into force whole, or the old one stays and everybody is told why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,9 +147,14 @@ fn refuse_what_needs_a_restart(old: &Config, new: &Config) -> Result<(), LoadErr
 
 /// How long files must be quiet before they are read: editors and `git pull` write in several steps.
 const QUIET: Duration = Duration::from_millis(300);
+
 /// And how long to wait for that. The record may lie in the same directory, where a busy gateway writes without a pause;
 /// a device that was reported lost must lose its rights then, too.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How often files are looked at although nothing was heard of them: some file systems tell nothing, a link may lead to
+/// a directory that is not watched, and a queue of events can overflow.
+const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
 /// Reloads when a file that the configuration names has changed in content. Directories are watched, not files, because
 /// editors and Kubernetes replace files instead of writing them.
@@ -158,48 +163,61 @@ pub(crate) fn watch(
     path: PathBuf,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()>, notify::Error> {
-    let (sender, mut changes) = mpsc::unbounded_channel();
+    // One word that something happened is enough.
+    let (sender, mut changes) = mpsc::channel(1);
     let record = shared.state().config.audit.file.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let interesting = event.map_or(true, |event| {
-            !matches!(event.kind, notify::EventKind::Access(_))
-                && !event.paths.iter().all(|path| is_record(path, &record))
+            // An event without paths says that others were lost.
+            let of_record =
+                !event.paths.is_empty() && event.paths.iter().all(|path| is_record(path, &record));
+            !matches!(event.kind, notify::EventKind::Access(_)) && !of_record
         });
         if interesting {
-            let _ = sender.send(());
+            let _full = sender.try_send(());
         }
     })?;
     let mut watched = BTreeSet::new();
-    follow(&mut watcher, &mut watched, &shared.state().config)?;
-    let mut seen = fingerprint(&shared.state().config);
+    let config = Arc::clone(&shared.state().config);
+    follow(&mut watcher, &mut watched, &config)?;
+    let mut seen = Fingerprints::of(&config);
     Ok(async move {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                change = changes.recv() => if change.is_none() { return },
+                change = changes.recv() => match change {
+                    Some(()) => quiet(&mut changes).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(LOOK_ANYWAY) => {}
             }
-            let until_quiet = async {
-                while tokio::time::timeout(QUIET, changes.recv())
-                    .await
-                    .is_ok_and(|change| change.is_some())
-                {}
-            };
-            let _ = tokio::time::timeout(PATIENCE, until_quiet).await;
-            let current = fingerprint(&shared.state().config);
-            if current == seen {
-                continue;
-            }
-            seen = current;
-            if reload(&shared, &path).await.is_ok() {
+            let mut current = Fingerprints::take(&shared).await;
+            while current != seen {
+                seen = current;
+                if reload(&shared, &path).await.is_err() {
+                    break;
+                }
                 let config = Arc::clone(&shared.state().config);
                 if let Err(error) = follow(&mut watcher, &mut watched, &config) {
-                    tracing::warn!(%error, "cannot watch all files; reload by SIGHUP");
+                    tracing::warn!(%error, "cannot watch all files; they are looked at every half minute");
                 }
-                // The new configuration may name other files.
-                seen = fingerprint(&config);
+                // What changed while it was being read has to be read again; what the new configuration names for the
+                // first time is read.
+                current = Fingerprints::take(&shared).await;
+                seen.learn(&current);
             }
         }
     })
+}
+
+async fn quiet(changes: &mut mpsc::Receiver<()>) {
+    let silence = async {
+        while tokio::time::timeout(QUIET, changes.recv())
+            .await
+            .is_ok_and(|change| change.is_some())
+        {}
+    };
+    let _noisy = tokio::time::timeout(LONGEST_WAIT, silence).await;
 }
 
 /// The log of the record or its checkpoint: what is written all the time.
@@ -236,29 +254,124 @@ fn follow(
 }
 
 /// Content of every file, hashed: touching a file, or a change to its neighbour, is not a reason to reload.
-fn fingerprint(config: &Config) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for file in config.files() {
-        add(&mut context, &file);
-    }
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(context.finish().as_ref());
-    fingerprint
+#[derive(Clone, PartialEq, Eq)]
+struct Fingerprints {
+    files: BTreeMap<PathBuf, [u8; 32]>,
+    /// As the configuration names them: what is in one of them is not new, even when it has just appeared.
+    named: Vec<PathBuf>,
 }
 
-/// A file, or the policy files of a directory.
-fn add(context: &mut Context, path: &Path) {
-    if path.is_dir() {
-        return crate::state::policy_files(path)
-            .iter()
-            .for_each(|file| add(context, file));
+impl Fingerprints {
+    /// Off the threads that serve: lists of revoked certificates can be long.
+    async fn take(shared: &Shared) -> Self {
+        let config = Arc::clone(&shared.state().config);
+        match tokio::task::spawn_blocking(move || Self::of(&config)).await {
+            Ok(taken) => taken,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
-    context.update(path.as_os_str().as_encoded_bytes());
+
+    fn of(config: &Config) -> Self {
+        let named = config.files();
+        let files = named
+            .iter()
+            .flat_map(|path| {
+                if path.is_dir() {
+                    crate::state::policy_files(path)
+                } else {
+                    vec![path.clone()]
+                }
+            })
+            .map(|file| {
+                let print = print(&file);
+                (file, print)
+            })
+            .collect();
+        Self { files, named }
+    }
+
+    /// Takes over what a reload has brought into sight or put out of it, so that only changes of what was known before
+    /// make a difference.
+    fn learn(&mut self, current: &Self) {
+        let was_in_sight = |file: &PathBuf| {
+            self.named
+                .iter()
+                .any(|named| file == named || file.parent() == Some(named))
+        };
+        let mut files = BTreeMap::new();
+        for (file, print) in &current.files {
+            match self.files.get(file) {
+                Some(known) => {
+                    files.insert(file.clone(), *known);
+                }
+                None if was_in_sight(file) => {}
+                None => {
+                    files.insert(file.clone(), *print);
+                }
+            }
+        }
+        let gone = |file: &&PathBuf| {
+            let still_named = |named: &PathBuf| *file == named || file.parent() == Some(named);
+            !current.files.contains_key(*file) && current.named.iter().any(still_named)
+        };
+        for file in self.files.keys().filter(gone) {
+            files.insert(file.clone(), [0; 32]);
+        }
+        self.files = files;
+        self.named.clone_from(&current.named);
+    }
+}
+
+fn print(path: &Path) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
     match std::fs::read(path) {
         Ok(content) => {
-            context.update(&content.len().to_be_bytes());
+            context.update(b"content");
             context.update(&content);
         }
         Err(_unreadable) => context.update(b"unreadable"),
+    }
+    let mut print = [0; 32];
+    print.copy_from_slice(context.finish().as_ref());
+    print
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prints(named: &[&str], files: &[(&str, u8)]) -> Fingerprints {
+        Fingerprints {
+            files: files
+                .iter()
+                .map(|(file, print)| (PathBuf::from(file), [*print; 32]))
+                .collect(),
+            named: named.iter().map(PathBuf::from).collect(),
+        }
+    }
+
+    /// Whether a reload that began when `before` was seen has to be followed by another when `after` is seen.
+    fn is_read_again(before: &Fingerprints, after: &Fingerprints) -> bool {
+        let mut seen = before.clone();
+        seen.learn(after);
+        seen != *after
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_read_again() {
+        let before = prints(&["c", "p"], &[("c", 1), ("p/a.cedar", 1)]);
+        assert!(!is_read_again(&before, &before));
+        let after = prints(&["c", "p"], &[("c", 1), ("p/a.cedar", 2)]);
+        assert!(is_read_again(&before, &after));
+        let more = prints(&["c", "p"], &[("c", 1), ("p/a.cedar", 1), ("p/b.cedar", 1)]);
+        assert!(is_read_again(&before, &more));
+        assert!(is_read_again(&more, &before));
+    }
+
+    #[test]
+    fn a_file_that_is_named_for_the_first_time_has_been_read() {
+        let before = prints(&["c", "old"], &[("c", 1), ("old", 1)]);
+        let after = prints(&["c", "new"], &[("c", 1), ("new", 7)]);
+        assert!(!is_read_again(&before, &after));
     }
 }

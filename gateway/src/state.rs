@@ -15,14 +15,11 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use http::Response;
 use masugata_certs::{DeviceAuthorities, Revocations, ServerCertificates};
-use masugata_policy::{
-    App as PolicyApp, Authentication, PolicySet, Principal, PrincipalKind, Timestamp,
-};
+use masugata_policy::{App as PolicyApp, Authentication, PolicySet, Principal, Timestamp};
 
 use crate::assertion::AssertionSigner;
 use crate::capability::{Clock, Entropy};
 use crate::config::{self, Config};
-use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::{AppForward, Instance};
 use crate::inventory::Inventory;
@@ -126,31 +123,6 @@ impl State {
             .proxy_protocol_from
             .iter()
             .any(|range| range.contains(&peer))
-    }
-
-    /// Whether the source of a credential that was verified earlier is still believed: its issuer still configured, its
-    /// service account still there and on that device.
-    pub(crate) fn still_vouched_for(
-        &self,
-        principal: &Principal,
-        device: &str,
-    ) -> Result<(), Denial> {
-        let vouched = match principal.kind() {
-            PrincipalKind::User => self
-                .config
-                .issuers
-                .iter()
-                .any(|issuer| issuer.name == principal.issuer()),
-            PrincipalKind::Service => self
-                .services
-                .get(device)
-                .is_some_and(|account| account.principal.id() == principal.id()),
-        };
-        if vouched {
-            Ok(())
-        } else {
-            Err(DenialReason::CredentialInvalid.into())
-        }
     }
 }
 

@@ -431,7 +431,6 @@ impl TestGatewayBuilder {
              {apps}\n{sections}\n",
             trust = self.trust,
             issuer_keys = self.issuer_keys,
-            watch = self.watch,
             top = self.top,
             ingress = self.ingress,
             crl = if directory_has(self.directory.path(), "ca.crl") {
@@ -443,6 +442,7 @@ impl TestGatewayBuilder {
             audience = self.issuer.audience,
             audit = self.audit,
             runtime = self.runtime,
+            watch = self.watch,
             apps = self.apps,
             sections = self.sections,
         )

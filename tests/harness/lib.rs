@@ -26,6 +26,7 @@ mod raw;
 mod record;
 mod tokens;
 mod upstream;
+mod wire;
 
 pub use body::{AnyBody, Feed, fed};
 pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
@@ -37,6 +38,7 @@ pub use raw::{RawAnswer, http_get};
 pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream, UpstreamAnswer};
+pub use wire::{RawUpstream, WEBSOCKET, Wire};
 
 /// Waits for what happens by itself, up to half a minute.
 ///

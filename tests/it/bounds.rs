@@ -309,17 +309,16 @@ async fn heads_that_are_too_large_or_too_many_fields_are_refused() {
         let many = (0..50).fold(client.clone(), |client, number| {
             client.header(&format!("x-{number}"), "y")
         });
-        let answer = many.get("wiki", "/").await;
-        assert_denied(&answer, "header-too-large");
-        assert_eq!(answer.status.as_u16(), 431);
         // The same name again and again is many fields, too.
         let same = (0..50).fold(client.clone(), |client, _| client.header("x-same", "y"));
-        assert_eq!(same.get("wiki", "/").await.status.as_u16(), 431);
         let large = client.clone().header("x-large", &"y".repeat(20_000));
-        assert_eq!(large.get("wiki", "/").await.status.as_u16(), 431);
+        for client in [many, same, large] {
+            let answer = client.get("wiki", "/").await;
+            assert_denied(&answer, "header-too-large");
+            assert_eq!(answer.status.as_u16(), 431);
+        }
         let path = format!("/{}", "a".repeat(20_000));
-        let status = client.get("wiki", &path).await.status.as_u16();
-        assert!(matches!(status, 414 | 431), "{status}");
+        assert_denied(&client.get("wiki", &path).await, "header-too-large");
     }
     assert_eq!(upstream.count(), 2);
 }

@@ -23,9 +23,9 @@ async fn what_is_fine_is_described() {
         "days left",
         "internal",
         "wiki.corp.test/",
-        "1 policies",
-        "1 devices",
-        "1 issuers",
+        "1 policy ",
+        "1 device,",
+        "1 issuer,",
         "TLS",
     ] {
         assert!(checked.out.contains(text), "no `{text}`:\n{}", checked.out);

@@ -256,7 +256,9 @@ async fn a_challenge_turns_a_refusal_into_a_step_up() {
         r#"@id("hard") forbid (principal, action, resource == Masugata::App::"both");"#.to_owned(),
     ];
     let lax = "require.multi_factor = false\nrequire.acr_values = [\"gold\"]";
-    let mut builder = TestGateway::new().policy(&policy.join("\n"));
+    let mut builder = TestGateway::new()
+        .policy(&policy.join("\n"))
+        .issuer_keys("acr_phishing_resistant = [\"phr\"]");
     for app in ["mfa", "key", "fresh", "both"] {
         builder = builder.app_with(app, "internal", upstream.address, lax);
     }

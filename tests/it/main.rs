@@ -9,6 +9,11 @@
 )]
 
 mod admin;
+mod attack_catalogue;
+mod attack_devices;
+mod attack_exhaustion;
+mod attack_streams;
+mod attack_upgrades;
 mod bounds;
 mod check;
 mod decision;

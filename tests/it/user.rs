@@ -337,6 +337,7 @@ async fn assurance_is_demanded_by_app_and_the_challenge_says_how() {
             upstream.address,
             "require.phishing_resistant = true\nrequire.acr_values = [\"phr\"]",
         )
+        .issuer_keys("acr_phishing_resistant = [\"phr\"]")
         .start()
         .await;
     let code = "assurance-insufficient";

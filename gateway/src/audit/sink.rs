@@ -119,8 +119,8 @@ pub(super) struct Shared {
     /// The writer sleeps until somebody wakes it.
     pub(super) idle: AtomicBool,
     pub(super) closing: AtomicBool,
-    /// What is still under way is being cut off.
-    cutting: AtomicBool,
+    /// What ends now ends because the gateway does.
+    stopping: AtomicBool,
     /// How often a failing write is tried again after `closing`.
     pub(super) closing_retries: AtomicU32,
     pub(super) lost_decisions: AtomicU64,
@@ -246,8 +246,12 @@ impl Auditor {
 
     /// Takes a decision that lets nothing through: a denial, or a client that left before it. Where there is no room it is
     /// counted, and the answer stands all the same.
+    ///
+    /// The last quarter of the queue is not for these: strangers who collect denials must not keep everybody out.
     pub fn noted(&self, decision: Decision) -> Kept {
-        if self.admit(Event::Decision(Box::new(decision))).is_ok() {
+        let capacity = self.0.shared.capacity;
+        let room = self.depth() < capacity - capacity / 4;
+        if room && self.admit(Event::Decision(Box::new(decision))).is_ok() {
             return Kept::Recorded;
         }
         self.0.shared.lose(&self.0.shared.lost_decisions);
@@ -274,15 +278,6 @@ impl Auditor {
         }
     }
 
-    /// From now on exchanges that end as if the client had left end because the gateway stops.
-    pub fn cut(&self) {
-        self.0.shared.cutting.store(true, Ordering::Release);
-    }
-
-    pub(super) fn is_cutting(&self) -> bool {
-        self.0.shared.cutting.load(Ordering::Acquire)
-    }
-
     /// Makes the writer look at once whether its file was moved away (it looks every second in any case).
     pub fn reopen(&self) {
         self.0.shared.unpark();
@@ -302,6 +297,15 @@ impl Auditor {
     pub fn close(&self, patience: Duration) -> bool {
         self.0.shared.close(patience);
         self.0.shared.await_finish(patience.saturating_add(RETRY))
+    }
+
+    /// From now on exchanges that are cut off are cut off by the gateway's own end.
+    pub fn stopping(&self) {
+        self.0.shared.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.shared.stopping.load(Ordering::Acquire)
     }
 
     /// Decisions can be recorded at this moment.
@@ -398,7 +402,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            cutting: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             closing_retries: AtomicU32::new(0),
             lost_decisions: AtomicU64::new(0),
             lost_completions: AtomicU64::new(0),

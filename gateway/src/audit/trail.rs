@@ -275,7 +275,8 @@ impl CompletionTrail {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        let outcome = if outcome == Outcome::ClientGone && self.auditor.is_cutting() {
+        let cut_off = matches!(outcome, Outcome::ClientGone | Outcome::Cut(_));
+        let outcome = if cut_off && self.auditor.is_stopping() {
             Outcome::ShutDown
         } else {
             outcome

@@ -66,8 +66,6 @@ pub const ALGORITHMS: [Algorithm; 5] = [
 ];
 /// RFC 9068 §2.1. An ID token is not an access token and must not pass for one.
 pub const TOKEN_TYPE: &str = "at+jwt";
-/// OpenID EAP ACR Values 1.0.
-pub const ACR_PHISHING_RESISTANT: [&str; 2] = ["phr", "phrh"];
 /// Clocks kept by NTP differ by less than a second; virtual machines that resume, by some.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 /// A token lives longer than a working day only by mistake, and a stolen one as long.

@@ -162,7 +162,7 @@ pub struct Devices {
 }
 
 /// An OpenID provider or OAuth authorization server whose tokens are accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     /// Short name: first half of principal ids, `principal.issuer` in policies.
     pub name: String,
@@ -188,7 +188,7 @@ pub struct Issuer {
     pub max_token_lifetime: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A JWKS file, watched.
     File(PathBuf),
@@ -205,7 +205,7 @@ pub enum KeySource {
 }
 
 /// Which claims mean what; dotted paths reach into objects (`realm_access.roles`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimNames {
     /// Identifies the person within the issuer. Default `sub`.
     pub user: String,

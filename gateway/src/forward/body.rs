@@ -77,7 +77,7 @@ impl Body {
         watch: Watch,
         upload: Option<Arc<UploadState>>,
         trail: Arc<CompletionTrail>,
-        lease: Box<dyn Lease>,
+        lease: Arc<dyn Lease>,
     ) -> Self {
         Self(Kind::Streaming(Streaming {
             incoming,
@@ -102,7 +102,7 @@ struct Streaming {
     uploaded: u64,
     upload: Option<Arc<UploadState>>,
     trail: Arc<CompletionTrail>,
-    lease: Box<dyn Lease>,
+    lease: Arc<dyn Lease>,
     /// Something came in the current step.
     moved: bool,
     /// The first frame is through: from then on the time is looked at before each.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use http::header::{
     ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap,
-    HeaderName, HeaderValue, TE, TRANSFER_ENCODING, VIA,
+    HeaderName, HeaderValue, SET_COOKIE, TE, TRANSFER_ENCODING, VIA,
 };
 use http::{Version, header};
 
@@ -421,7 +421,7 @@ pub(super) fn is_plainly_coded(headers: &HeaderMap) -> bool {
 
 fn strip_response(headers: &mut HeaderMap) {
     let mut remove: Vec<HeaderName> = Vec::new();
-    let (mut connection, mut chunked, mut length) = (false, false, false);
+    let (mut connection, mut chunked, mut length, mut cookie) = (false, false, false, false);
     for name in headers.keys() {
         match response_fate(name) {
             ResponseFate::Keep => {}
@@ -429,6 +429,7 @@ fn strip_response(headers: &mut HeaderMap) {
             ResponseFate::Connection => connection = true,
             ResponseFate::Chunked => chunked = true,
             ResponseFate::Length => length = true,
+            ResponseFate::Cookie => cookie = true,
         }
     }
     if chunked {
@@ -445,6 +446,23 @@ fn strip_response(headers: &mut HeaderMap) {
     for name in &remove {
         headers.remove(name);
     }
+    if cookie {
+        keep_foreign_cookies(headers);
+    }
+}
+
+/// An app must not plant a cookie that we, or another app of the same host, take for ours.
+fn keep_foreign_cookies(headers: &mut HeaderMap) {
+    let is_ours = |value: &HeaderValue| is_our_cookie(value.as_bytes().trim_ascii_start());
+    if !headers.get_all(SET_COOKIE).iter().any(is_ours) {
+        return;
+    }
+    let all = headers.get_all(SET_COOKIE).iter();
+    let foreign: Vec<HeaderValue> = all.filter(|value| !is_ours(value)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for value in foreign {
+        headers.append(SET_COOKIE, value);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -454,6 +472,7 @@ enum ResponseFate {
     Connection,
     Chunked,
     Length,
+    Cookie,
 }
 
 fn response_fate(name: &HeaderName) -> ResponseFate {
@@ -473,6 +492,7 @@ fn response_fate(name: &HeaderName) -> ResponseFate {
         {
             ResponseFate::Remove
         }
+        Some(b's') if *name == SET_COOKIE => ResponseFate::Cookie,
         Some(b't') if *name == TE => ResponseFate::Remove,
         Some(b'u') if *name == header::UPGRADE => ResponseFate::Remove,
         Some(b'x') if begins(text, "x-masugata") => ResponseFate::Remove,
@@ -514,9 +534,7 @@ pub(super) fn cleanse_request_trailers(trailers: &mut HeaderMap) {
 pub(super) fn cleanse_response_trailers(trailers: &mut HeaderMap) {
     let remove: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| {
-            !matches!(response_fate(name), ResponseFate::Keep) || **name == header::SET_COOKIE
-        })
+        .filter(|name| !matches!(response_fate(name), ResponseFate::Keep))
         .cloned()
         .collect();
     for name in &remove {
@@ -939,6 +957,10 @@ mod tests {
             ("www-authenticate", "Bearer"),
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
+            (
+                "set-cookie",
+                "__Host-Masugata-session=planted; path=/; secure",
+            ),
             ("via", "1.1 cache"),
         ]);
         prepare_response(

@@ -46,7 +46,7 @@ pub struct Outbound {
     /// The connection comes from a configured forwarder, whose forwarding fields are kept and added to.
     pub from_trusted_forwarder: bool,
     pub trail: Arc<CompletionTrail>,
-    pub lease: Box<dyn Lease>,
+    pub lease: Arc<dyn Lease>,
 }
 
 /// What keeps an exchange alive. Asked about once a second while one lasts longer than that.
@@ -60,6 +60,9 @@ pub trait Lease: Send + Sync + 'static {
     fn cut_off(&self) -> CutOff {
         Box::pin(std::future::pending())
     }
+    /// Whoever carries the exchange says, about once a second, that it was able to look at it. A client that takes
+    /// nothing keeps it from that.
+    fn is_carried(&self) {}
 }
 
 /// See [`Lease::cut_off`].

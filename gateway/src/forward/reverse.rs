@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use super::app::HostChoice;
 use super::body::Body;
 use super::headers::{self, RequestFacts};
-use super::watch::Watch;
+use super::watch::{STEP, Watch};
 use super::{AppForward, Lease, Outbound, upgrade, uri};
 use crate::audit::event::Outcome;
 use crate::audit::trail::CompletionTrail;
@@ -111,7 +111,7 @@ pub(super) struct Plan {
     /// The client takes trailers.
     pub(super) trailers: bool,
     pub(super) trail: Arc<CompletionTrail>,
-    pub(super) lease: Box<dyn Lease>,
+    pub(super) lease: Arc<dyn Lease>,
 }
 
 async fn exchange(
@@ -334,14 +334,28 @@ pub(super) fn answer(
         let body = Body::recorded(Bytes::new(), plan.trail, Outcome::Completed);
         return Response::from_parts(parts, body);
     }
-    if let (Some(upload), Some(Link::Http1(wire))) = (uploading, checkout.link_mut())
-        && !upload.is_held()
-    {
-        // Upload and download at once: neither must wait for the other.
-        wire.detach();
+    if let Some(upload) = uploading {
+        if let Some(Link::Http1(wire)) = checkout.link_mut()
+            && !upload.is_held()
+        {
+            // Upload and download at once: neither must wait for the other.
+            wire.detach();
+        }
+        tokio::spawn(hold_to_lease(Arc::clone(upload), Arc::clone(&plan.lease)));
     }
     let body = Body::streaming(incoming, checkout, watch, upload, plan.trail, plan.lease);
     Response::from_parts(parts, body)
+}
+
+/// Asks the lease for an upload that goes on beside its response: a client that takes nothing of the response keeps
+/// whoever carries that from asking.
+async fn hold_to_lease(upload: Arc<UploadState>, lease: Arc<dyn Lease>) {
+    while upload.goes_on() {
+        tokio::time::sleep(STEP).await;
+        if lease.check().is_err() {
+            upload.abort();
+        }
+    }
 }
 
 /// A request that can be sent again: idempotent and without a body.

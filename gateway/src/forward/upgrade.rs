@@ -11,7 +11,7 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -25,6 +25,7 @@ use super::reverse::{Plan, answer, connected, fit, send};
 use super::tunnel;
 use super::watch::Watch;
 use crate::audit::event::Outcome;
+use crate::framing::{Upgrade as Asked, upgrade_of};
 use crate::upstream::{Checkout, ForwardError, Http2Facts, Link, RequestBody, SendFailure, Want};
 
 const WEBSOCKET: &[u8] = b"websocket";
@@ -47,8 +48,8 @@ impl Upgrade {
     }
 }
 
-/// What the request asks for, if anything. Upgrades to other versions of HTTP, and to TLS, are not ours to make and are
-/// passed over, as RFC 9110 §7.8 allows.
+/// What the request asks for, if anything: exactly where [`upgrade_of`] says so, because that is what the policies were
+/// asked about.
 ///
 /// # Errors
 /// `UpgradeNotAllowed` where the app takes none, and for CONNECT without an upgrade; `Malformed` with a body.
@@ -93,22 +94,10 @@ pub(super) fn wanted(
 }
 
 fn offered(head: &Parts) -> Option<HeaderValue> {
-    let value = head.headers.get(UPGRADE)?;
-    let named = head.headers.get_all(CONNECTION).iter().any(|connection| {
-        tokens(connection.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-    });
-    if head.version != Version::HTTP_11 || !named {
-        return None;
+    match upgrade_of(head) {
+        Asked::None => None,
+        Asked::WebSocket | Asked::Other => head.headers.get(UPGRADE).cloned(),
     }
-    let ours: Vec<&[u8]> = tokens(value.as_bytes())
-        .filter(|token| {
-            let lower = token.to_ascii_lowercase();
-            lower != b"h2c" && !lower.starts_with(b"http/") && !lower.starts_with(b"tls/")
-        })
-        .collect();
-    HeaderValue::from_bytes(&ours.join(&b", "[..]))
-        .ok()
-        .filter(|value| !value.is_empty())
 }
 
 /// Asks the upstream, and joins the two sides if it agrees. Its refusal is passed on as it is.
@@ -152,8 +141,9 @@ pub(super) async fn forward(
         false => response.status() == StatusCode::SWITCHING_PROTOCOLS,
     };
     if !agreed {
-        // To a client over HTTP/2 any 2xx would mean that the tunnel stands.
-        if response.status().is_success() && (upgrade.over_http2 || checkout.is_http2()) {
+        // To a client over HTTP/2 any 2xx would mean that the tunnel stands; and over HTTP/1.1 it would be the answer to a
+        // request to read, which nobody decided about.
+        if response.status().is_success() {
             return Err(ForwardError::UpgradeFailed("it answers without upgrading"));
         }
         return Ok(answer(response, checkout, watch, None, plan));
@@ -368,10 +358,19 @@ mod tests {
     fn versions_of_http_and_tls_are_not_upgraded_to() {
         assert_eq!(offered(&head("h2c", "Upgrade, HTTP2-Settings")), None);
         assert_eq!(offered(&head("TLS/1.2, HTTP/2.0", "upgrade")), None);
-        assert_eq!(
-            offered(&head("h2c, websocket", "keep-alive, Upgrade")).unwrap(),
-            "websocket"
-        );
+    }
+
+    #[test]
+    fn what_was_not_decided_as_an_upgrade_is_not_made_one() {
+        for list in [
+            "h2c, websocket",
+            "websocket, h2c",
+            "websocket, tls",
+            "HTTP/2.0, websocket",
+        ] {
+            assert_eq!(offered(&head(list, "keep-alive, Upgrade")), None, "{list}");
+        }
+        assert_eq!(offered(&head("websocket", "upgrade")).unwrap(), "websocket");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::Timeouts;
 use crate::upstream::ForwardError;
 
 /// How often a lease is asked, and the coarsest step of every other limit.
-const STEP: Duration = Duration::from_secs(1);
+pub(super) const STEP: Duration = Duration::from_secs(1);
 
 pub(super) struct Watch {
     /// Borrowed from the connection where it has one; made at the first look where not.
@@ -93,6 +93,7 @@ impl Watch {
         moved: bool,
         lease: &dyn Lease,
     ) -> Result<(), ForwardError> {
+        lease.is_carried();
         lease.check().map_err(ForwardError::Cut)?;
         if self.total_limit.is_some_and(|limit| self.lived >= limit) {
             return Err(ForwardError::TotalTimedOut);

@@ -1,10 +1,10 @@
 //! Header fields that could make the app behind us read another request than the one decided about; for both protocols.
 
 use http::request::Parts;
-use http::{HeaderMap, Version, header};
+use http::{Version, header};
 
+use super::Violation;
 use super::target::action_of_method;
-use super::{Limits, Violation};
 
 /// Some frameworks serve the path in these instead of the request's.
 const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
@@ -14,17 +14,6 @@ const METHOD_OVERRIDES: [&str; 3] = [
     "x-http-method",
     "x-method-override",
 ];
-
-/// Checks how many fields there are, each value counted, where no [`super::Guarded`] has.
-///
-/// # Errors
-/// `HeaderTooLarge`.
-pub fn check_count(headers: &HeaderMap, limits: &Limits) -> Result<(), Violation> {
-    if headers.len() > limits.fields {
-        return Err(Violation::large("too many fields"));
-    }
-    Ok(())
-}
 
 /// Checks what neither hyper nor h2 checks. (h2 itself refuses upper case, connection-specific fields, `te` other than
 /// `trailers`, repeated or misplaced pseudo-fields, control bytes, and a `content-length` that the data contradicts.)

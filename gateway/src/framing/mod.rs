@@ -21,7 +21,7 @@ mod corpus;
 
 use crate::denial::{Denial, DenialReason};
 
-pub use fields::{check_count, check_fields};
+pub use fields::check_fields;
 pub use h1::{Guarded, Handle, Switching};
 pub use host::{Authority, parse_authority};
 pub use path::{check_path, decoded_path};

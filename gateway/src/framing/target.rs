@@ -100,7 +100,8 @@ pub enum Upgrade {
     Other,
 }
 
-/// What change of protocol is asked for, by `Upgrade` and `Connection` or by `:protocol`.
+/// What change of protocol is asked for, by `Upgrade` and `Connection` or by `:protocol`. Only of a GET: a POST or DELETE
+/// that asks would be decided as `connect`, and an app that ignores the wish would act on the method.
 pub fn upgrade_of(head: &Parts) -> Upgrade {
     if let Some(protocol) = head.extensions.get::<Protocol>() {
         return if protocol.as_str().eq_ignore_ascii_case("websocket") {
@@ -110,27 +111,25 @@ pub fn upgrade_of(head: &Parts) -> Upgrade {
         };
     }
     let mut wanted = head.headers.get_all(header::UPGRADE).iter();
-    let Some(first) = wanted.next() else {
+    let (Some(first), None) = (wanted.next(), wanted.next()) else {
         return Upgrade::None;
     };
-    if head.version != Version::HTTP_11 || !names_upgrade(head) {
+    if head.version != Version::HTTP_11 || head.method != Method::GET || !names_upgrade(head) {
         return Upgrade::None;
     }
     let first = first.as_bytes();
-    if wanted.next().is_none()
-        && first.eq_ignore_ascii_case(b"websocket")
-        && head.method == Method::GET
-    {
+    if first.eq_ignore_ascii_case(b"websocket") {
         return Upgrade::WebSocket;
     }
-    let past_us = |value: &[u8]| {
-        value.split(|byte| matches!(byte, b',' | b'/')).any(|word| {
-            let word = word.trim_ascii();
-            word.eq_ignore_ascii_case(b"h2c") || word.eq_ignore_ascii_case(b"tls")
-        })
-    };
-    let all = head.headers.get_all(header::UPGRADE);
-    if all.iter().any(|value| past_us(value.as_bytes())) {
+    let past_us = first
+        .split(|byte| matches!(byte, b',' | b'/'))
+        .map(<[u8]>::trim_ascii)
+        .any(|word| {
+            [&b"h2c"[..], b"http", b"tls"]
+                .iter()
+                .any(|known| word.eq_ignore_ascii_case(known))
+        });
+    if past_us || first.is_empty() {
         Upgrade::None
     } else {
         Upgrade::Other
@@ -302,12 +301,16 @@ mod tests {
             Upgrade::WebSocket
         );
         assert_eq!(ask("GET", "websocket", "close"), Upgrade::None);
-        assert_eq!(ask("POST", "websocket", "upgrade"), Upgrade::Other);
+        // Decided as `connect` and acted on as POST: the app may ignore the wish.
+        assert_eq!(ask("POST", "websocket", "upgrade"), Upgrade::None);
+        assert_eq!(ask("DELETE", "foo/1", "upgrade"), Upgrade::None);
         assert_eq!(ask("GET", "foo/1", "upgrade"), Upgrade::Other);
         // h2c smuggling: a tunnel of requests that nobody looks at.
         assert_eq!(ask("GET", "h2c", "Upgrade, HTTP2-Settings"), Upgrade::None);
         assert_eq!(ask("GET", "websocket, h2c", "upgrade"), Upgrade::None);
         assert_eq!(ask("GET", "TLS/1.2", "upgrade"), Upgrade::None);
+        assert_eq!(ask("GET", "HTTP/2.0", "upgrade"), Upgrade::None);
+        assert_eq!(ask("GET", "", "upgrade"), Upgrade::None);
     }
 
     #[test]

@@ -229,7 +229,7 @@ mod tests {
             (Some("GOLD"), &[], (false, false)),
             (Some("1"), &["c1"], (true, false)),
             (Some("1"), &["c2", "c3"], (true, true)),
-            // Only what is configured counts; `phr` and `phrh` are in the default configuration.
+            // Only what is configured counts, and by default nothing is.
             (Some("phr"), &[], (false, false)),
             (Some(""), &[""], (false, false)),
         ] {

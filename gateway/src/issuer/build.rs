@@ -54,7 +54,7 @@ impl Issuers {
             }
             if let Some(keys) = builder.key_source(issuer) {
                 issuers.push(Issuer {
-                    config: issuer.clone(),
+                    config: Arc::new(issuer.clone()),
                     keys,
                 });
             }

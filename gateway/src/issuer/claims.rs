@@ -3,6 +3,7 @@
 //! RFC 7519, RFC 9068 §4, RFC 8725 §3.8 to §3.12, RFC 8705 §3.1. Types are exact; a claim of another type is never read
 //! as if it were absent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,6 +17,7 @@ use super::error::{BindingFault, Cleaned, CredentialError, TimeFault, TokenFault
 use super::identity::Identity;
 use super::json::Object;
 use super::jws::Header;
+use super::keys::KeyPrint;
 use crate::config;
 
 /// More groups, or roles, than this are refused: leaving some out could silence a policy that forbids.
@@ -35,7 +37,8 @@ const TYPE_ID_TOKEN: &str = "id-token";
 /// Checks verified claims and reads the identity out of them.
 /// # Errors: the first check that fails.
 pub(super) fn accept(
-    issuer: &config::Issuer,
+    issuer: &Arc<config::Issuer>,
+    key: KeyPrint,
     header: &Header,
     claims: &Object,
     thumbprint: Option<&[u8; 32]>,
@@ -69,6 +72,8 @@ pub(super) fn accept(
         usable_from: times.usable_from,
         usable_until: times.usable_until,
         thumbprint: bound_to,
+        key,
+        vouched: Arc::clone(issuer),
     })
 }
 

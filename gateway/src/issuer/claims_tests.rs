@@ -20,7 +20,8 @@ fn accept_as(
     claims: &Value,
 ) -> Result<Identity, CredentialError> {
     accept(
-        issuer,
+        &Arc::new(issuer.clone()),
+        [0; 32],
         &header(token_type),
         claims.as_object().unwrap(),
         None,
@@ -153,7 +154,8 @@ fn leeway_is_exact() {
     let issuer = testing::issuer_config();
     let at = |claims: &Value, millis: i64| {
         accept(
-            &issuer,
+            &Arc::new(issuer.clone()),
+            [0; 32],
             &header(Some("at+jwt")),
             claims.as_object().unwrap(),
             None,
@@ -299,7 +301,8 @@ fn a_bound_token_needs_its_certificate() {
     let bound = claims_with(json!({"cnf": {"x5t#S256": testing::encode(ours)}}));
     let present = |thumbprint: Option<&[u8; 32]>| {
         accept(
-            &testing::issuer_config(),
+            &Arc::new(testing::issuer_config()),
+            [0; 32],
             &header(Some("at+jwt")),
             bound.as_object().unwrap(),
             thumbprint,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::keys::KeyPrint;
+use crate::config;
 use masugata_policy::{Authentication, Principal, Timestamp};
 
 /// A person, or a program with a token, as a configured issuer vouches for them. Holds no token text.
@@ -21,6 +23,10 @@ pub struct Identity {
     /// … until just before this one.
     pub(super) usable_until: Timestamp,
     pub(super) thumbprint: Option<[u8; 32]>,
+    /// The key that signed it.
+    pub(super) key: KeyPrint,
+    /// The issuer as it was configured then.
+    pub(super) vouched: Arc<config::Issuer>,
 }
 
 impl Identity {

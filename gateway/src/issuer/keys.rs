@@ -3,6 +3,7 @@
 //! The algorithm is part of the key (RFC 8725 §3.1): a token's header can only agree with it. Signatures are checked with
 //! aws-lc directly; the key is parsed once, which is also what makes it cheap.
 
+use aws_lc_rs::digest;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
@@ -146,6 +147,11 @@ impl KeySet {
                 .all(|key| other.keys.iter().any(|candidate| candidate.same_as(key)))
     }
 
+    /// Whether this very key is still among them.
+    pub(super) fn has(&self, print: &KeyPrint) -> bool {
+        self.keys.iter().any(|key| key.print() == *print)
+    }
+
     /// The key a header means.
     /// # Errors: `KeyUnknown` when there is no such `kid` (a newer set may have it), others when no set could help.
     pub(super) fn find(
@@ -172,6 +178,9 @@ impl KeySet {
         }
     }
 }
+
+/// Names a key by its material, whatever the issuer calls it.
+pub(super) type KeyPrint = [u8; 32];
 
 /// The `alg` names of RFC 7518 §3.1 and RFC 8037, compared case by case. `None` for every other, `none` and HMAC included.
 pub(super) fn algorithm_named(name: &str) -> Option<Algorithm> {
@@ -230,6 +239,13 @@ impl VerificationKey {
 
     fn same_material(&self, other: &Self) -> bool {
         self.algorithm == other.algorithm && self.key.as_ref() == other.key.as_ref()
+    }
+
+    /// SHA-256 of the public key.
+    pub(super) fn print(&self) -> KeyPrint {
+        let mut print = [0; 32];
+        print.copy_from_slice(digest::digest(&digest::SHA256, self.key.as_ref()).as_ref());
+        print
     }
 
     /// Checks a signature (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1).

@@ -38,6 +38,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use crate::config;
+use crate::denial::{Denial, DenialReason};
 
 pub use assurance::AssuranceShortfall;
 pub use error::{BindingFault, Cleaned, CredentialError, TimeFault, TokenFault};
@@ -59,7 +60,7 @@ pub struct Issuers {
 }
 
 struct Issuer {
-    config: config::Issuer,
+    config: Arc<config::Issuer>,
     keys: KeySource,
 }
 
@@ -161,6 +162,26 @@ impl Issuers {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Whether the token behind `identity` would be believed now as it was then, as far as that depends on us: for
+    /// exchanges that outlive the request in which it was verified.
+    /// # Errors: its issuer is gone, or defined differently, or no longer publishes the key; or its keys are too old.
+    pub fn still_vouch_for(&self, identity: &Identity, now: Timestamp) -> Result<(), Denial> {
+        let issuer = self
+            .issuers
+            .iter()
+            .find(|issuer| issuer.config == identity.vouched)
+            .ok_or(DenialReason::CredentialInvalid)?;
+        let snapshot = issuer
+            .keys
+            .known(now)
+            .ok_or(DenialReason::IssuerUnavailable)?;
+        if snapshot.keys.has(&identity.key) {
+            Ok(())
+        } else {
+            Err(DenialReason::CredentialInvalid.into())
+        }
+    }
+
     /// How each issuer's keys are, in the order of the configuration.
     pub fn status(&self, now: Timestamp) -> Vec<IssuerStatus> {
         self.issuers
@@ -250,11 +271,12 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<Identity, CredentialError> {
         let header = &token.header;
-        snapshot
+        let key = snapshot
             .keys
-            .find(header.key_id.as_deref(), &header.algorithm)?
-            .verify(token.signing_input, &token.signature)?;
-        claims::accept(&self.config, header, &token.claims, thumbprint, now)
+            .find(header.key_id.as_deref(), &header.algorithm)?;
+        key.verify(token.signing_input, &token.signature)?;
+        let key = key.print();
+        claims::accept(&self.config, key, header, &token.claims, thumbprint, now)
     }
 
     fn status(&self, now: Timestamp) -> IssuerStatus {

@@ -73,6 +73,14 @@ impl KeySource {
         }
     }
 
+    /// The keys that may be used at `now`, without waiting for any.
+    pub(super) fn known(&self, now: Timestamp) -> Option<Arc<Snapshot>> {
+        match self {
+            Self::Fixed(snapshot) => Some(Arc::clone(snapshot)),
+            Self::Remote(remote) => remote.usable(now),
+        }
+    }
+
     /// The keys that may be used at `now`, waiting for a fetch under way when there are none.
     pub(super) async fn current(&self, now: Timestamp) -> Option<Arc<Snapshot>> {
         match self {

@@ -87,21 +87,40 @@ impl Admission {
     /// The cap that was reached; close the socket without a word.
     pub fn handshake(self: &Arc<Self>, address: IpAddr) -> Result<HandshakeSlot, AdmissionRefusal> {
         let address = AddressPrefix::from(address);
+        self.hold()?;
+        if let Err(refusal) = self.hold_for(address) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(refusal);
+        }
+        Ok(self.slot(Some(address)))
+    }
+
+    /// As [`Admission::handshake`], for a proxy that will name the client (PROXY protocol): held under the common cap
+    /// alone until [`HandshakeSlot::belongs_to`], or all clients behind the proxy would share the caps of one address.
+    ///
+    /// # Errors
+    /// The common cap was reached.
+    pub fn behind_proxy(self: &Arc<Self>) -> Result<HandshakeSlot, AdmissionRefusal> {
+        self.hold()?;
+        Ok(self.slot(None))
+    }
+
+    fn slot(self: &Arc<Self>, address: Option<AddressPrefix>) -> HandshakeSlot {
+        HandshakeSlot(Slot {
+            admission: Arc::clone(self),
+            address,
+            established: false,
+        })
+    }
+
+    fn hold(&self) -> Result<(), AdmissionRefusal> {
         let max = self.max_connections.load(Ordering::Relaxed);
         self.connections
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
                 (held < max).then_some(held + 1)
             })
-            .map_err(|_| AdmissionRefusal::Connections)?;
-        if let Err(refusal) = self.hold_for(address) {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(refusal);
-        }
-        Ok(HandshakeSlot(Slot {
-            admission: Arc::clone(self),
-            address,
-            established: false,
-        }))
+            .map(|_| ())
+            .map_err(|_| AdmissionRefusal::Connections)
     }
 
     /// Sockets open now, handshakes included.
@@ -130,8 +149,9 @@ impl Admission {
         }
     }
 
-    fn release(&self, address: AddressPrefix, established: bool) {
+    fn release(&self, address: Option<AddressPrefix>, established: bool) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(address) = address else { return };
         let mut shard = self.shard(address);
         let Entry::Occupied(mut entry) = shard.entry(address) else {
             return;
@@ -168,9 +188,24 @@ pub struct HandshakeSlot(Slot);
 pub struct ConnectionSlot(#[expect(dead_code, reason = "held for what its drop does")] Slot);
 
 impl HandshakeSlot {
+    /// Whose connection it is, as the proxy says.
+    ///
+    /// # Errors
+    /// The client has reached a cap; close the socket.
+    pub fn belongs_to(&mut self, address: IpAddr) -> Result<(), AdmissionRefusal> {
+        let address = AddressPrefix::from(address);
+        if self.0.address.is_none() {
+            self.0.admission.hold_for(address)?;
+            self.0.address = Some(address);
+        }
+        Ok(())
+    }
+
     /// The handshake succeeded.
     pub fn established(mut self) -> ConnectionSlot {
-        self.0.admission.establish(self.0.address);
+        if let Some(address) = self.0.address {
+            self.0.admission.establish(address);
+        }
         self.0.established = true;
         ConnectionSlot(self.0)
     }
@@ -179,7 +214,8 @@ impl HandshakeSlot {
 #[derive(Debug)]
 struct Slot {
     admission: Arc<Admission>,
-    address: AddressPrefix,
+    /// `None` until a proxy has said whose it is.
+    address: Option<AddressPrefix>,
     established: bool,
 }
 
@@ -210,6 +246,27 @@ mod tests {
         assert!(admission.handshake(B).is_ok());
         drop(held);
         assert!(admission.handshake(A).is_ok());
+    }
+
+    #[test]
+    fn clients_behind_a_proxy_are_counted_each_under_its_own_address() {
+        let admission = admission(3, 10, 1);
+        let mut first = admission.behind_proxy().unwrap();
+        let mut second = admission.behind_proxy().unwrap();
+        first.belongs_to(A).unwrap();
+        assert_eq!(
+            second.belongs_to(A),
+            Err(AdmissionRefusal::HandshakesPerAddress)
+        );
+        second.belongs_to(B).unwrap();
+        let _first = first.established();
+        let third = admission.behind_proxy().unwrap();
+        assert_eq!(
+            admission.behind_proxy().unwrap_err(),
+            AdmissionRefusal::Connections
+        );
+        drop((second, third));
+        assert_eq!(admission.connections(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use masugata_policy::{
 use super::posture::Assessed;
 use super::route::Routed;
 use crate::denial::Denial;
+use crate::issuer::Identity;
 use crate::state::{AppState, State};
 
 /// A request with the permit that covers it.
@@ -18,6 +19,7 @@ pub(super) struct Authorized {
     permit: Permit,
     /// When the credential behind the permit ends.
     expires_at: Timestamp,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Authorized {
@@ -32,6 +34,10 @@ impl Authorized {
     }
     pub(super) fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+    /// What the token said, if there was one.
+    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
     }
 }
 
@@ -53,6 +59,7 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         routed,
         permit,
         expires_at: credentials.expires_at,
+        identity: credentials.identity,
     })
 }
 

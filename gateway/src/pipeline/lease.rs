@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
 use crate::forward::{CutOff, Lease};
 use crate::gateway::Shared;
-use crate::listener::Hold;
+use crate::listener::Busy;
 use crate::state::State;
 
 /// See the module's first lines.
@@ -28,8 +28,6 @@ pub(super) struct DecisionLease {
     // Weak: a stream that outlives the gateway must not keep it alive.
     shared: Weak<Shared>,
     connection: Arc<Connection>,
-    // A tunnel is a connection as long as it lives, in every count and for every restart.
-    hold: Arc<Hold>,
     credentials: Credentials,
     host: Box<str>,
     path: Box<str>,
@@ -39,22 +37,30 @@ pub(super) struct DecisionLease {
     client_address: IpAddr,
     /// The configuration that last said yes.
     generation: AtomicU64,
-    /// Milliseconds since the epoch until which that yes holds under the same configuration.
+    /// Milliseconds since the epoch between which that yes holds under the same configuration. Both ends count: a wall
+    /// clock can be set back.
+    holds_from: AtomicI64,
     holds_until: AtomicI64,
+    busy: Busy,
 }
 
 impl DecisionLease {
-    pub(super) fn new(shared: &Arc<Shared>, state: &State, admitted: &Admitted) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        state: &State,
+        admitted: &Admitted,
+        busy: Busy,
+    ) -> Self {
         let authorized = admitted.authorized();
         let (routed, permit) = (authorized.routed(), authorized.permit());
         Self {
             shared: Arc::downgrade(shared),
             connection: Arc::clone(&routed.exchange.connection),
-            hold: Arc::clone(&routed.exchange.hold),
             credentials: Credentials {
                 principal: Arc::clone(permit.principal()),
                 authentication: Arc::clone(permit.authentication()),
                 expires_at: authorized.expires_at(),
+                identity: authorized.identity().cloned(),
             },
             host: routed.host.clone(),
             path: routed.path().into(),
@@ -64,7 +70,9 @@ impl DecisionLease {
             client_address: routed.client_address,
             generation: AtomicU64::new(state.generation),
             // Zero: the first question is always asked in full, because requirements have ages of their own.
+            holds_from: AtomicI64::new(i64::MAX),
             holds_until: AtomicI64::new(0),
+            busy,
         }
     }
 
@@ -77,15 +85,18 @@ impl DecisionLease {
             .resolve(&self.host, &self.path)
             .filter(|app| app.name == self.app);
         let app = app.ok_or(DenialReason::RouteNotFound)?;
+        if self.action == Action::Connect && !app.config.upgrades {
+            return Err(DenialReason::UpgradeNotAllowed.into());
+        }
         let device = authenticate::device::establish(state, &self.connection, now)?;
-        state.still_vouched_for(&self.credentials.principal, device.id())?;
-        authenticate::check_assurance(app, &self.credentials, now)?;
+        let credentials = self.credentials.still_good(state, &device, now)?;
+        authenticate::check_assurance(app, &credentials, now)?;
         posture::check(app, &device, now)?;
         let permit = decide::ask(
             state,
             &Question {
-                principal: &self.credentials.principal,
-                authentication: &self.credentials.authentication,
+                principal: &credentials.principal,
+                authentication: &credentials.authentication,
                 device: &device,
                 action: self.action,
                 app,
@@ -101,6 +112,7 @@ impl DecisionLease {
             .holds_until()
             .min(self.credentials.expires_at)
             .min(now.plus(LONGEST_TRUST));
+        self.holds_from.store(now.as_millis(), Ordering::Relaxed);
         self.holds_until
             .store(horizon.as_millis(), Ordering::Relaxed);
         Ok(())
@@ -112,19 +124,27 @@ const LONGEST_TRUST: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Lease for DecisionLease {
     fn check(&self) -> Result<(), DenialReason> {
-        let Some(shared) = self.shared.upgrade() else {
-            return Ok(());
-        };
+        // Nobody is left who could answer for it.
+        let shared = self.shared.upgrade().ok_or(DenialReason::Overloaded)?;
+        if shared.drain.is_cut() {
+            return Err(DenialReason::Overloaded);
+        }
         let now = shared.clock.now();
         let state = shared.state();
         let unchanged = state.generation == self.generation.load(Ordering::Relaxed);
-        if unchanged && now.as_millis() < self.holds_until.load(Ordering::Relaxed) {
+        let from = self.holds_from.load(Ordering::Relaxed);
+        let until = self.holds_until.load(Ordering::Relaxed);
+        if unchanged && (from..until).contains(&now.as_millis()) {
             return Ok(());
         }
         self.ask_again(&state, now).map_err(|denial| denial.reason)
     }
 
     fn cut_off(&self) -> CutOff {
-        self.hold.cut_off()
+        self.busy.cut_off()
+    }
+
+    fn is_carried(&self) {
+        self.busy.is_carried();
     }
 }

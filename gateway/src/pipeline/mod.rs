@@ -31,7 +31,7 @@ use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::Violation;
 use crate::gateway::Shared;
 use crate::issuer::challenge;
-use crate::listener::Hold;
+use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
@@ -43,7 +43,7 @@ use route::Target;
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    hold: Arc<Hold>,
+    busy: Busy,
     request: Request<Incoming>,
     violation: Option<Violation>,
 ) -> Response<Body> {
@@ -52,7 +52,6 @@ pub(crate) async fn serve(
     let exchange = Exchange {
         id: shared.next_request_id(),
         connection,
-        hold,
         head,
         body,
         received_at: shared.clock.now(),
@@ -73,7 +72,7 @@ pub(crate) async fn serve(
     trail.metrics = Some(Arc::clone(&shared.metrics.unrouted));
     // Read only when the answer is ours to give, but the request will be gone by then.
     let preferences = Preferences::of(&exchange.head);
-    let halt = match run(&shared, &state, exchange, violation, trail).await {
+    let halt = match run(&shared, &state, exchange, violation, trail, busy).await {
         Ok(response) => return response,
         Err(halt) => halt,
     };
@@ -133,6 +132,7 @@ async fn run(
     exchange: Exchange,
     violation: Option<Violation>,
     mut trail: Trail,
+    busy: Busy,
 ) -> Result<Response<Body>, Halt> {
     match examine(shared, state, exchange, violation, &mut trail).await {
         Err(denial) => Err(Halt::Denied(Box::new((denial, trail)))),
@@ -140,7 +140,7 @@ async fn run(
             Err(Halt::Answered(*response, trail.into_completion()))
         }
         Ok(Examined::Admitted(admitted)) => {
-            forward(shared, state, *admitted, trail.into_completion()).await
+            forward(shared, state, *admitted, trail.into_completion(), busy).await
         }
     }
 }
@@ -190,6 +190,7 @@ async fn forward(
     state: &Arc<State>,
     admitted: Admitted,
     completion: Arc<CompletionTrail>,
+    busy: Busy,
 ) -> Result<Response<Body>, Halt> {
     admitted.app().metrics.permitted.increment();
     let forward = match &admitted.app().backend {
@@ -206,7 +207,7 @@ async fn forward(
             completion,
         ));
     };
-    let lease = Box::new(DecisionLease::new(shared, state, &admitted));
+    let lease = Arc::new(DecisionLease::new(shared, state, &admitted, busy));
     let (exchange, app, client_address, from_trusted_forwarder) = admitted.into_parts();
     let outbound = Outbound {
         head: exchange.head,

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::COOKIE;
+use http::request::Parts;
+use http::{Response, Version};
 use masugata_policy::Action;
 
 use super::well_known;
 use crate::audit::trail::Facts;
+use crate::config::Bounds;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::headers;
@@ -55,6 +58,9 @@ pub(super) fn resolve(
         return Err(violation.into());
     }
     let head = &exchange.head;
+    if head.version == Version::HTTP_2 {
+        check_size(head, &state.config.ingress.bounds)?;
+    }
     let parsed = framing::parse(head)?;
     let host: Box<str> = parsed.host().into();
     facts.host = Some(host.clone());
@@ -94,4 +100,27 @@ pub(super) fn resolve(
         client_address,
         from_trusted_forwarder,
     })))
+}
+
+/// HTTP/1.1 is counted on the wire. Sizes are those of RFC 9113 §6.5.2; browsers send each cookie in a field of its own
+/// (§8.2.3), and all of them count as one.
+fn check_size(head: &Parts, bounds: &Bounds) -> Result<(), Denial> {
+    const FIELD: usize = 32;
+    let mut bytes = head.uri.path().len() + head.uri.query().map_or(0, str::len);
+    let (mut fields, mut cookies) = (0, 0);
+    for (name, value) in &head.headers {
+        bytes += name.as_str().len() + value.len() + FIELD;
+        *(if name == COOKIE {
+            &mut cookies
+        } else {
+            &mut fields
+        }) += 1;
+    }
+    if bytes > bounds.header_bytes {
+        return Err(Denial::new(DenialReason::HeaderTooLarge).with_detail("too many bytes"));
+    }
+    if fields + cookies.min(1) > bounds.header_count {
+        return Err(Denial::new(DenialReason::HeaderTooLarge).with_detail("too many fields"));
+    }
+    Ok(())
 }

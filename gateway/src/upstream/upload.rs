@@ -132,6 +132,11 @@ impl UploadState {
         self.wake();
     }
 
+    /// Neither over nor told to end.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.end() == UploadEnd::Running && !self.aborted.load(Ordering::Acquire)
+    }
+
     fn wake(&self) {
         let waker = self
             .waker

@@ -202,6 +202,18 @@ fn a_full_queue_refuses_permits_and_still_takes_completions() {
 }
 
 #[test]
+fn denials_leave_room_for_permits() {
+    let (auditor, _receiver) = without_writer(8, OnOverflow::Refuse);
+    for number in 0..100 {
+        auditor.noted(decision(number));
+    }
+    assert_eq!(auditor.depth(), 6);
+    assert_eq!(auditor.decided(decision(101)), Ok(Kept::Recorded));
+    assert_eq!(auditor.decided(decision(102)), Ok(Kept::Recorded));
+    assert_eq!(auditor.decided(decision(103)), Err(Unavailable));
+}
+
+#[test]
 fn a_full_queue_lets_through_and_counts_when_that_is_configured() {
     let (auditor, _receiver) = without_writer(1, OnOverflow::DropAndCount);
     assert_eq!(auditor.decided(decision(1)), Ok(Kept::Recorded));

@@ -65,10 +65,6 @@ impl Builder<'_> {
             || vec![defaults::TOKEN_TYPE.to_owned()],
             |list| list.into_iter().map(|text| text.value.0).collect(),
         );
-        let resistant = raw.acr_phishing_resistant.map_or_else(
-            || defaults::ACR_PHISHING_RESISTANT.map(str::to_owned).to_vec(),
-            |list| acr(values(Some(list))),
-        );
         Some(Issuer {
             name: raw.name?.value.0,
             issuer: raw.issuer?.value.0,
@@ -82,7 +78,7 @@ impl Builder<'_> {
             token_types,
             claims: claims(raw.claims.unwrap_or_default()),
             acr_multi_factor: acr(values(raw.acr_multi_factor)),
-            acr_phishing_resistant: resistant,
+            acr_phishing_resistant: acr(values(raw.acr_phishing_resistant)),
             multi_factor_out_of_band: out_of_band.is_some(),
             leeway: value_or(raw.leeway, defaults::LEEWAY),
             max_token_lifetime: value_or(raw.max_token_lifetime, defaults::MAX_TOKEN_LIFETIME),

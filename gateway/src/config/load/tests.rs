@@ -45,6 +45,16 @@ fn parse(text: &str) -> Result<Parsed, error::LoadError> {
     Config::parse(text, Path::new("masugata.toml"))
 }
 
+#[test]
+fn no_acr_counts_unless_it_is_written() {
+    let config = parse(&format!("{LEAST}{ISSUER}{APP}")).unwrap().config;
+    let [issuer] = config.issuers.as_slice() else {
+        panic!("{:?}", config.issuers);
+    };
+    assert!(issuer.acr_phishing_resistant.is_empty());
+    assert!(issuer.acr_multi_factor.is_empty());
+}
+
 /// Every problem of the least configuration with `more` after it.
 fn problems(more: &str) -> String {
     // The least configuration on one line, so that the positions below are those of `more`.

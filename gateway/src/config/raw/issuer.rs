@@ -43,8 +43,9 @@ pub struct Issuer {
     /// `acr` values that count as multi-factor authentication, beside what `amr` tells.
     #[schemars(extend("default" = ([] as [&str; 0])))]
     pub acr_multi_factor: Option<Vec<Text<AcrValue>>>,
-    /// `acr` values that count as phishing-resistant, and so as multi-factor.
-    #[schemars(extend("default" = defaults::ACR_PHISHING_RESISTANT))]
+    /// `acr` values that count as phishing-resistant, and so as multi-factor. Empty unless written: `phr` alone says
+    /// nothing about the number of factors.
+    #[schemars(extend("default" = ([] as [&str; 0])))]
     pub acr_phishing_resistant: Option<Vec<Text<AcrValue>>>,
     /// The provider enforces multi-factor authentication for everybody but does not say so in tokens. Your word for it
     /// is written into every record.

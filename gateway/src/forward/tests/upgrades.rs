@@ -193,7 +193,7 @@ async fn half_closing_still_delivers_the_rest() {
     let gateway = gateway(&app(upstream(&[address]))).await;
     let (mut client, head) = ask(
         &gateway,
-        "POST / HTTP/1.1\r\nhost: app.example\r\nconnection: upgrade\r\nupgrade: lines\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: app.example\r\nconnection: upgrade\r\nupgrade: lines\r\n\r\n",
     )
     .await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");

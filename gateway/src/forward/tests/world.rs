@@ -182,7 +182,7 @@ async fn start(app: &App, protocol: Protocol, trusted: bool) -> Gateway {
                     assertion: Some(HeaderValue::from_static("signed")),
                     from_trusted_forwarder: trusted,
                     trail: trail(),
-                    lease: Box::new(tether.clone()),
+                    lease: Arc::new(tether.clone()),
                 };
                 let errors = Arc::clone(&errors);
                 async move { Ok::<_, std::convert::Infallible>(told(forward(outbound).await, &errors)) }

@@ -1,5 +1,7 @@
 //! Bearer tokens (RFC 6750 §2.1, in the `Authorization` header only): cached when already verified, counted when not.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use masugata_policy::Timestamp;
 
@@ -28,7 +30,7 @@ pub(super) async fn offer(
         .map(masugata_certs::VerifiedPeer::thumbprint);
     if let Some(identity) = state.issuers.cached(token, thumbprint, now) {
         shared.metrics.tokens_hit.increment();
-        return Offer::Verified(credentials(&identity));
+        return Offer::Verified(credentials(identity));
     }
     shared.metrics.tokens_missed.increment();
     // Only a token that has to be verified is held up: a lock must not end what is already proved.
@@ -40,7 +42,7 @@ pub(super) async fn offer(
     match state.issuers.verify(token, thumbprint, now).await {
         Ok(identity) => {
             shared.lockout.succeeded(&source);
-            Offer::Verified(credentials(&identity))
+            Offer::Verified(credentials(identity))
         }
         Err(error) => {
             let denial = Denial::from(error);
@@ -82,10 +84,11 @@ fn token_of(routed: &Routed) -> Result<Option<&str>, Denial> {
     Ok(Some(token))
 }
 
-fn credentials(identity: &Identity) -> Credentials {
+fn credentials(identity: Arc<Identity>) -> Credentials {
     Credentials {
         principal: identity.principal().clone(),
         authentication: identity.authentication().clone(),
         expires_at: identity.usable_until(),
+        identity: Some(identity),
     }
 }

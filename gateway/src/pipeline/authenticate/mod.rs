@@ -16,7 +16,7 @@ use super::route::Routed;
 use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
 use crate::gateway::Shared;
-use crate::issuer::assurance;
+use crate::issuer::{Identity, assurance};
 use crate::state::{AppState, State};
 
 /// What a verified credential yields, whichever kind it was.
@@ -26,6 +26,35 @@ pub(crate) struct Credentials {
     pub(crate) authentication: Arc<Authentication>,
     /// The first instant at which the credential no longer counts.
     pub(crate) expires_at: Timestamp,
+    /// What a token said; a service account has none.
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
+impl Credentials {
+    /// What the source of credentials that were verified earlier says of them under the configuration now in force: a
+    /// token's issuer defined as it was and still publishing the key, a service account still on that device.
+    pub(super) fn still_good(
+        &self,
+        state: &State,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<Self, Denial> {
+        if let Some(identity) = &self.identity {
+            state.issuers.still_vouch_for(identity, now)?;
+            return Ok(self.clone());
+        }
+        let account = state
+            .services
+            .get(device.id())
+            .filter(|account| account.principal.id() == self.principal.id())
+            .ok_or(DenialReason::CredentialInvalid)?;
+        // Its groups may be others by now.
+        Ok(Self {
+            principal: Arc::clone(&account.principal),
+            authentication: Arc::clone(&account.authentication),
+            ..self.clone()
+        })
+    }
 }
 
 /// A request from a known device and a known principal with enough assurance.

@@ -18,5 +18,6 @@ pub(super) fn offer(state: &State, routed: &Routed, device: &Device) -> Offer {
         principal: account.principal.clone(),
         authentication: account.authentication.clone(),
         expires_at: Timestamp::from_seconds(peer.not_after_seconds()),
+        identity: None,
     })
 }
