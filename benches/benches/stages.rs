@@ -243,6 +243,7 @@ impl Recorded {
                     resumed: false,
                     protocol: Protocol::Http1,
                 },
+                vouched: std::sync::atomic::AtomicU64::new(0),
             }),
             uri: Uri::from_static("/reports/2027/q1"),
             policies: Arc::new([Box::from("internal-for-employees")]),

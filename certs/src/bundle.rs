@@ -67,6 +67,15 @@ impl DeviceAuthorities {
         self.authorities.iter().map(|authority| &authority.summary)
     }
 
+    /// The same CAs under the same profile, so that both accept the same certificates.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.profile == other.profile
+            && self
+                .summaries()
+                .map(|summary| &summary.thumbprint)
+                .eq(other.summaries().map(|summary| &summary.thumbprint))
+    }
+
     pub(crate) fn profile(&self) -> Profile {
         self.profile
     }

@@ -60,6 +60,10 @@ pub(crate) fn peer_from_chain(
         not_before_seconds: leaf.validity().not_before.timestamp(),
         not_after_seconds: leaf.validity().not_after.timestamp(),
         traces: traces.into(),
+        chain: chain
+            .iter()
+            .map(|certificate| certificate.clone().into_owned())
+            .collect(),
     };
     if peer.is_valid_at(now_seconds) {
         Ok(peer)

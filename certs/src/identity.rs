@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rustls_pki_types::CertificateDer;
+
 /// The name a certificate gives a device, in the order of preference in which it was looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeviceIdentity {
@@ -59,6 +61,8 @@ pub struct VerifiedPeer {
     pub(crate) not_after_seconds: i64,
     /// Where to look in revocation lists: for the leaf, then for each other certificate the client sent.
     pub(crate) traces: Box<[RevocationTrace]>,
+    /// As sent, leaf first: for asking again when the CAs have changed.
+    pub(crate) chain: Box<[CertificateDer<'static>]>,
 }
 
 /// Precomputed keys into `Revocations`, so that a look-up neither hashes names nor allocates.

@@ -4,6 +4,7 @@
 //! signature of the whole list each time. `Revocations` answers for every connection and request instead.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
@@ -17,6 +18,7 @@ use x509_parser::certificate::X509Certificate;
 
 use crate::bundle::DeviceAuthorities;
 use crate::error::CertError;
+use crate::identity::VerifiedPeer;
 use crate::inspect::{parse, subject};
 use crate::name::signature_of;
 use crate::signed::Signed;
@@ -46,20 +48,43 @@ impl DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
+        self.authorities.verify(leaf, intermediates, now)
+    }
+}
+
+impl DeviceAuthorities {
+    /// Whether the certificate behind a connection would be accepted by these CAs, too. TLS asks once per connection;
+    /// ask this when the CAs have changed since. Costs a path validation.
+    pub fn vouch_for(&self, peer: &VerifiedPeer, now_seconds: i64) -> bool {
+        let Ok(now) = u64::try_from(now_seconds) else {
+            return false;
+        };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        peer.chain
+            .split_first()
+            .is_some_and(|(leaf, others)| self.verify(leaf, others, now).is_ok())
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
         if intermediates.len() > MAX_INTERMEDIATES {
             return Err(refused(CertError::ChainTooLong {
                 sent: intermediates.len(),
                 limit: MAX_INTERMEDIATES,
             }));
         }
-        let algorithms = self.authorities.profile().algorithms();
+        let algorithms = self.profile().algorithms();
         check_leaf(leaf, algorithms.all).map_err(refused)?;
         let certificate = EndEntityCert::try_from(leaf)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let path = certificate
             .verify_for_usage(
                 algorithms.all,
-                self.authorities.anchors(),
+                self.anchors(),
                 intermediates,
                 now,
                 KeyUsage::client_auth(),
@@ -67,7 +92,7 @@ impl DeviceVerifier {
                 None,
             )
             .map_err(path_problem)?;
-        if self.authorities.is_valid_at(path.anchor(), seconds(now)) {
+        if self.is_valid_at(path.anchor(), seconds(now)) {
             return Ok(());
         }
         let issuer = parse(leaf, 1)

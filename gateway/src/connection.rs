@@ -1,8 +1,9 @@
 //! One accepted client connection: who is on the other side, and what TLS agreed on.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 
-pub use masugata_certs::{Peer, VerifiedPeer};
+pub use masugata_certs::{IdentityError, Peer, VerifiedPeer};
 
 use crate::config::ClientCertificateMode;
 
@@ -18,9 +19,11 @@ pub struct Connection {
     /// The device, if it proved itself.
     pub peer: Peer,
     /// Why a certificate that verified names no single device; such a connection has no device.
-    pub identity_problem: Option<Box<str>>,
+    pub identity_problem: Option<IdentityError>,
     /// What TLS negotiated.
     pub tls: TlsFacts,
+    /// Which set of device CAs last vouched for the peer; others are asked when they come into force.
+    pub vouched: AtomicU64,
 }
 
 /// What TLS negotiated, in words ready for records.

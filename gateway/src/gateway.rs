@@ -73,6 +73,13 @@ impl Shared {
         RequestId((u128::from(self.request_prefix) << 64) | u128::from(count))
     }
 
+    /// Takes over what the policies in force have counted.
+    pub(crate) fn count_decisions(&self) {
+        let (fresh, reused) = self.state().policies.take_counts();
+        self.metrics.decisions_fresh.add(fresh);
+        self.metrics.decisions_reused.add(reused);
+    }
+
     /// Records something that happened to the gateway itself.
     pub(crate) fn record(&self, kind: &'static str, detail: String) {
         let state = self.state();
@@ -291,6 +298,7 @@ async fn tidy(shared: Arc<Shared>, stop: CancellationToken) {
             _ = timer.tick() => {}
         }
         shared.state().limits.purge();
+        shared.count_decisions();
         shared.lockout.purge(shared.clock.monotonic());
     }
 }

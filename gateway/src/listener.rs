@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -233,23 +235,14 @@ async fn http1(
         .half_close(true)
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
-    tokio::pin!(serving);
-    let mut watch = Watch::new(bounds, activity, Some(guard));
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            result = &mut serving => return result,
-            () = shared.drain.begun.cancelled(), if !draining => {
-                draining = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            verdict = watch.tick() => match verdict {
-                Tick::Fine => {}
-                Tick::Idle => serving.as_mut().graceful_shutdown(),
-                Tick::Stuck => return Ok(()),
-            },
-        }
-    }
+    let watch = Watch::new(bounds, activity, Some(guard));
+    drive(
+        shared,
+        serving,
+        UpgradeableConnection::graceful_shutdown,
+        watch,
+    )
+    .await
 }
 
 async fn http2(
@@ -286,19 +279,33 @@ async fn http2(
         .keep_alive_timeout(Duration::from_secs(20))
         .enable_connect_protocol()
         .serve_connection(TokioIo::new(stream), service);
+    let watch = Watch::new(bounds, activity, None);
+    drive(shared, serving, http2::Connection::graceful_shutdown, watch).await
+}
+
+/// Serves a connection to its end, asking it to finish when the gateway drains or nothing was asked for too long.
+async fn drive<C>(
+    shared: &Shared,
+    serving: C,
+    finish: impl Fn(Pin<&mut C>),
+    mut watch: Watch,
+) -> Result<(), hyper::Error>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
     tokio::pin!(serving);
-    let mut watch = Watch::new(bounds, activity, None);
     let mut draining = false;
     loop {
         tokio::select! {
+            biased;
             result = &mut serving => return result,
             () = shared.drain.begun.cancelled(), if !draining => {
                 draining = true;
-                serving.as_mut().graceful_shutdown();
+                finish(serving.as_mut());
             }
             verdict = watch.tick() => match verdict {
                 Tick::Fine => {}
-                Tick::Idle => serving.as_mut().graceful_shutdown(),
+                Tick::Idle => finish(serving.as_mut()),
                 Tick::Stuck => return Ok(()),
             },
         }

@@ -37,7 +37,15 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded
         }
         Err(error) => {
             shared.metrics.reloads_refused.increment();
-            tracing::error!("not reloaded, the configuration in force stays:\n{error}");
+            tracing::error!(
+                problems = error.problems.len(),
+                "not reloaded, the configuration in force stays"
+            );
+            // One line each: a log line that holds several is hard to read and harder to search.
+            for problem in &error.problems {
+                let help = problem.help.as_deref();
+                tracing::error!(at = %place(problem), help, "{}", problem.message);
+            }
             let detail = error
                 .problems
                 .iter()
@@ -51,11 +59,15 @@ pub(crate) async fn reload(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded
 }
 
 fn summary(problem: &Problem) -> String {
-    let position = problem
-        .position
-        .map(|(line, column)| format!(":{line}:{column}"))
-        .unwrap_or_default();
-    format!("{}{position}: {}", problem.file.display(), problem.message)
+    format!("{}: {}", place(problem), problem.message)
+}
+
+fn place(problem: &Problem) -> String {
+    let file = problem.file.display();
+    problem.position.map_or_else(
+        || file.to_string(),
+        |(line, column)| format!("{file}:{line}:{column}"),
+    )
 }
 
 async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadError> {
@@ -135,6 +147,9 @@ fn refuse_what_needs_a_restart(old: &Config, new: &Config) -> Result<(), LoadErr
 
 /// How long files must be quiet before they are read: editors and `git pull` write in several steps.
 const QUIET: Duration = Duration::from_millis(300);
+/// And how long to wait for that. The record may lie in the same directory, where a busy gateway writes without a pause;
+/// a device that was reported lost must lose its rights then, too.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reloads when a file that the configuration names has changed in content. Directories are watched, not files, because
 /// editors and Kubernetes replace files instead of writing them.
@@ -144,9 +159,11 @@ pub(crate) fn watch(
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()>, notify::Error> {
     let (sender, mut changes) = mpsc::unbounded_channel();
+    let record = shared.state().config.audit.file.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let interesting = event.map_or(true, |event| {
             !matches!(event.kind, notify::EventKind::Access(_))
+                && !event.paths.iter().all(|path| is_record(path, &record))
         });
         if interesting {
             let _ = sender.send(());
@@ -161,10 +178,13 @@ pub(crate) fn watch(
                 () = stop.cancelled() => return,
                 change = changes.recv() => if change.is_none() { return },
             }
-            while tokio::time::timeout(QUIET, changes.recv())
-                .await
-                .is_ok_and(|change| change.is_some())
-            {}
+            let until_quiet = async {
+                while tokio::time::timeout(QUIET, changes.recv())
+                    .await
+                    .is_ok_and(|change| change.is_some())
+                {}
+            };
+            let _ = tokio::time::timeout(PATIENCE, until_quiet).await;
             let current = fingerprint(&shared.state().config);
             if current == seen {
                 continue;
@@ -180,6 +200,19 @@ pub(crate) fn watch(
             }
         }
     })
+}
+
+/// The log of the record or its checkpoint: what is written all the time.
+fn is_record(path: &Path, record: &Path) -> bool {
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.as_encoded_bytes().to_vec())
+    };
+    let (Some(path), Some(record)) = (name(path), name(record)) else {
+        return false;
+    };
+    path.strip_prefix(record.as_slice())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b".head"))
 }
 
 fn follow(

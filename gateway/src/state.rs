@@ -1,9 +1,11 @@
 //! Everything a configuration makes, built off the request path and then never changed: routes, policies, devices,
 //! issuers, TLS, limits. A reload builds the next one whole, or leaves this one in force.
 
+mod apps;
 mod build;
 mod forwarded;
 mod networks;
+mod trust;
 mod zone;
 
 use std::net::IpAddr;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use bytes::Bytes;
 use http::Response;
-use masugata_certs::{Revocations, ServerCertificates};
+use masugata_certs::{DeviceAuthorities, Revocations, ServerCertificates};
 use masugata_policy::{
     App as PolicyApp, Authentication, PolicySet, Principal, PrincipalKind, Timestamp,
 };
@@ -31,8 +33,9 @@ use crate::metrics::{AppMetrics, Metrics};
 use crate::routes::{HostModes, RouteTable};
 use crate::tls::TlsConfigs;
 
-pub(crate) use build::{policy_files, profile};
+pub(crate) use build::policy_files;
 pub(crate) use networks::Networks;
+pub(crate) use trust::profile;
 pub(crate) use zone::Zone;
 
 /// What building a state needs from outside.
@@ -51,6 +54,9 @@ pub(crate) struct State {
     pub(crate) tls: TlsConfigs,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) host_modes: HostModes,
+    /// The CAs of devices, and a number that changes when they do.
+    pub(crate) authorities: Arc<DeviceAuthorities>,
+    pub(crate) trust: u64,
     pub(crate) revocations: Revocations,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) issuers: Issuers,

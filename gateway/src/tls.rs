@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use masugata_certs::{CertError, ClientAuth, DeviceAuthorities, Peer, ServerOptions};
@@ -85,7 +86,7 @@ pub(crate) async fn accept(
     // A certificate that verified and still names no single device: the client is told so, by a refusal.
     let (peer, identity_problem) = match masugata_certs::peer_of(session, now) {
         Ok(peer) => (peer, None),
-        Err(error) => (Peer::Anonymous, Some(error.to_string().into())),
+        Err(error) => (Peer::Anonymous, Some(error)),
     };
     let tls = facts(session, server_name, mode);
     let id = shared.next_connection_id();
@@ -98,6 +99,7 @@ pub(crate) async fn accept(
             peer,
             identity_problem,
             tls,
+            vouched: AtomicU64::new(state.trust),
         },
     ))
 }

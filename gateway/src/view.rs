@@ -58,6 +58,7 @@ impl AdminView for View {
     }
 
     fn metrics(&self) -> String {
+        self.shared.count_decisions();
         // Writing to a string cannot fail; an empty scrape would be noticed.
         self.shared.metrics.encode().unwrap_or_default()
     }

@@ -1,13 +1,14 @@
 //! The decision: evaluate a slice, read the engine's answer so that every doubt denies, and turn it into a [`Permit`] or
 //! a [`Deny`].
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{AuthorizationError, Authorizer, Decision, PolicyId, Response};
 
 use crate::deny::{Challenge, Deny, DenyCause, Guidance};
 use crate::entities::{Parties, Unaskable};
-use crate::permit::Permit;
+use crate::permit::{Grant, Permit};
 use crate::request::Request;
 use crate::reuse::{Answer, Prepared};
 use crate::set::{Compiled, PolicySet};
@@ -18,8 +19,7 @@ use crate::window::Window;
 /// What the policies say, apart from who asked and for how long it stands.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// Ids of the permits that matched, sorted; never empty.
-    Permit(Arc<[Box<str>]>),
+    Permit(Arc<Grant>),
     Deny(Deny),
 }
 
@@ -34,17 +34,29 @@ impl PolicySet {
     /// # Errors
     /// [`Deny`], with its cause; nothing else is possible.
     pub fn decide(&self, request: &Request<'_>, now: Now) -> Result<Permit, Deny> {
+        if let Some(facts) = self.memo.facts(request)
+            && let Some(answer) = self.memo.answer(facts, request, now)
+        {
+            self.reused.fetch_add(1, Ordering::Relaxed);
+            return say(answer, request, now);
+        }
+        self.fresh.fetch_add(1, Ordering::Relaxed);
         let prepared = match self.memo.prepared(request) {
             Some(prepared) => prepared,
             None => self.prepare_and_keep(request)?,
         };
+        let answer = self.answer(&prepared, request, now);
         let facts = prepared.slice.facts;
-        if let Some(answer) = self.memo.answer(facts, request, now) {
-            return self.say(&answer, request, now);
-        }
-        let answer = Arc::new(self.answer(&prepared, request, now));
-        self.memo.keep_answer(facts, request, &answer);
-        self.say(&answer, request, now)
+        self.memo.keep_answer(facts, request, answer.clone());
+        say(answer, request, now)
+    }
+
+    /// How many decisions were made fresh and how many reused since this was last asked.
+    pub fn take_counts(&self) -> (u64, u64) {
+        (
+            self.fresh.swap(0, Ordering::Relaxed),
+            self.reused.swap(0, Ordering::Relaxed),
+        )
     }
 
     /// Decides without reusing or keeping anything: what [`PolicySet::decide`] must always agree with.
@@ -53,7 +65,7 @@ impl PolicySet {
     /// [`Deny`], with its cause; nothing else is possible.
     pub fn decide_fresh(&self, request: &Request<'_>, now: Now) -> Result<Permit, Deny> {
         let prepared = self.prepare(request).map_err(|_| self.undecidable())?;
-        self.say(&self.answer(&prepared, request, now), request, now)
+        say(self.answer(&prepared, request, now), request, now)
     }
 
     fn prepare_and_keep(&self, request: &Request<'_>) -> Result<Arc<Prepared>, Deny> {
@@ -67,7 +79,7 @@ impl PolicySet {
         let members = self.index.admitting(&self.policies, principal, action, app);
         Ok(Prepared {
             slice: self.slices.of(&self.policies, members)?,
-            parties: Parties::new(principal, action, app)?,
+            parties: Parties::new(principal, action, app, Some(&self.named))?,
         })
     }
 
@@ -93,7 +105,7 @@ impl PolicySet {
             .diagnostics()
             .errors()
             .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id())
-            .filter(|id| self.named(id).is_none_or(|policy| policy.forbids))
+            .filter(|id| self.of(id).is_none_or(|policy| policy.forbids))
             .collect();
         let reasons = || response.diagnostics().reason();
         match response.decision() {
@@ -102,7 +114,8 @@ impl PolicySet {
                 if policies.is_empty() {
                     return Verdict::Deny(self.deny(DenyCause::NoPermit, &[]));
                 }
-                Verdict::Permit(policies)
+                let version = self.version.clone();
+                Verdict::Permit(Arc::new(Grant { policies, version }))
             }
             Decision::Allow => Verdict::Deny(self.deny(DenyCause::EvaluationFailed, &failed)),
             Decision::Deny => {
@@ -138,29 +151,24 @@ impl PolicySet {
         self.deny(DenyCause::EvaluationFailed, &[])
     }
 
-    pub(crate) fn say(
-        &self,
-        answer: &Answer,
-        request: &Request<'_>,
-        now: Now,
-    ) -> Result<Permit, Deny> {
-        match &answer.verdict {
-            Verdict::Permit(policies) => Ok(Permit {
-                principal: Arc::clone(request.principal),
-                device: Arc::clone(request.device),
-                authentication: Arc::clone(request.authentication),
-                action: request.action,
-                app: Arc::clone(request.app),
-                policies: Arc::clone(policies),
-                version: self.version.clone(),
-                holds_until: answer.holds_until(now),
-            }),
-            Verdict::Deny(deny) => Err(deny.clone()),
-        }
-    }
-
-    fn named(&self, id: &PolicyId) -> Option<&Compiled> {
+    fn of(&self, id: &PolicyId) -> Option<&Compiled> {
         self.policy(id.as_ref())
+    }
+}
+
+fn say(answer: Answer, request: &Request<'_>, now: Now) -> Result<Permit, Deny> {
+    let holds_until = answer.holds_until(now);
+    match answer.verdict {
+        Verdict::Permit(grant) => Ok(Permit {
+            principal: Arc::clone(request.principal),
+            device: Arc::clone(request.device),
+            authentication: Arc::clone(request.authentication),
+            action: request.action,
+            app: Arc::clone(request.app),
+            grant,
+            holds_until,
+        }),
+        Verdict::Deny(deny) => Err(deny),
     }
 }
 

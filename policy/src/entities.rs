@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use ahash::AHashSet;
 use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression as Expression};
 
 use crate::facts::Facts;
@@ -30,9 +31,38 @@ pub(crate) struct Parties {
     pub(crate) entities: Entities,
 }
 
+/// The groups and roles that policies name. No policy can tell whether a principal is in another one, and people are in
+/// hundreds.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    groups: AHashSet<Box<str>>,
+    roles: AHashSet<Box<str>>,
+}
+
+impl Named {
+    pub(crate) fn by<'a>(policies: impl Iterator<Item = &'a cedar_policy::Policy>) -> Self {
+        let words = vocabulary();
+        let mut named = Self::default();
+        for literal in policies.flat_map(cedar_policy::Policy::entity_literals) {
+            if *literal.type_name() == words.group {
+                named.groups.insert(literal.id().unescaped().into());
+            } else if *literal.type_name() == words.role {
+                named.roles.insert(literal.id().unescaped().into());
+            }
+        }
+        named
+    }
+}
+
 impl Parties {
-    pub(crate) fn new(principal: &Principal, action: Action, app: &App) -> Result<Self, Unaskable> {
-        let who = principal_entity(principal)?;
+    /// With those groups and roles of `principal` that are `named`, or all.
+    pub(crate) fn new(
+        principal: &Principal,
+        action: Action,
+        app: &App,
+        named: Option<&Named>,
+    ) -> Result<Self, Unaskable> {
+        let who = principal_entity(principal, named)?;
         let what = action_entity(action);
         let whither = app_entity(app)?;
         Ok(Self {
@@ -62,15 +92,20 @@ impl Parties {
     }
 }
 
-fn principal_entity(principal: &Principal) -> Result<Entity, Unaskable> {
+fn principal_entity(principal: &Principal, named: Option<&Named>) -> Result<Entity, Unaskable> {
     let words = vocabulary();
     let kind = match principal.kind() {
         PrincipalKind::User => &words.user,
         PrincipalKind::Service => &words.service,
     };
-    let groups = principal.groups().iter().map(|id| uid(&words.group, id));
-    let roles = principal.roles().iter().map(|id| uid(&words.role, id));
-    let parents: HashSet<EntityUid> = groups.chain(roles).collect();
+    let groups = principal.groups().iter();
+    let groups = groups.filter(|id| named.is_none_or(|named| named.groups.contains(*id)));
+    let roles = principal.roles().iter();
+    let roles = roles.filter(|id| named.is_none_or(|named| named.roles.contains(*id)));
+    let parents: HashSet<EntityUid> = groups
+        .map(|id| uid(&words.group, id))
+        .chain(roles.map(|id| uid(&words.role, id)))
+        .collect();
     let mut attributes = HashMap::from([
         ("id".to_owned(), string(principal.id())),
         ("issuer".to_owned(), string(principal.issuer())),
@@ -336,7 +371,7 @@ mod tests {
     }
 
     fn conforms(asked: &Asked) {
-        let parties = Parties::new(&asked.principal, asked.action, &asked.app).unwrap();
+        let parties = Parties::new(&asked.principal, asked.action, &asked.app, None).unwrap();
         let context = context(Facts::ALL, &asked.request(), asked.now).unwrap();
         let (principal, action) = (parties.principal.clone(), parties.action.clone());
         let resource = parties.resource.clone();

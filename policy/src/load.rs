@@ -363,6 +363,12 @@ impl<'a, 'b> Validated<'a, 'b> {
         if matches!(error, ValidationError::InvalidEnumEntity(_)) {
             problem = unknown_word(problem);
         }
+        if matches!(
+            error,
+            ValidationError::UnrecognizedActionId(_) | ValidationError::UnrecognizedEntityType(_)
+        ) {
+            problem.help = Some(declared_like(&problem));
+        }
         problem.help = better_help(&problem).or(problem.help);
         self.problems.push(problem);
     }
@@ -400,6 +406,21 @@ fn never_applies(problem: Problem) -> Problem {
         message: "the policy can never apply to any request".to_owned(),
         help: Some(help.to_owned()),
         ..problem
+    }
+}
+
+/// Which declared action or type was meant. The engine suggests too, but not always the same.
+fn declared_like(problem: &Problem) -> String {
+    let wrong = problem.message.split('`').nth(1).unwrap_or_default();
+    let actions = schema().actions().chain(schema().action_groups());
+    let actions = actions.map(ToString::to_string);
+    let types = schema().entity_types().map(ToString::to_string);
+    let mut declared: Vec<String> = actions.chain(types).collect();
+    declared.sort_unstable();
+    declared.dedup();
+    match nearest(wrong, declared.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "docs/policies.md lists actions and types; all begin with `Masugata::`".to_owned(),
     }
 }
 

@@ -25,9 +25,16 @@ pub struct Permit {
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) action: Action,
     pub(crate) app: Arc<App>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) holds_until: Timestamp,
+}
+
+/// What is the same for all permits that come from one answer: one count to keep instead of two.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// Ids of the permits that matched, sorted; never empty.
     pub(crate) policies: Arc<[Box<str>]>,
     pub(crate) version: PolicyVersion,
-    pub(crate) holds_until: Timestamp,
 }
 
 impl Permit {
@@ -53,11 +60,11 @@ impl Permit {
     }
     /// Ids of the permit policies that matched.
     pub fn policies(&self) -> &Arc<[Box<str>]> {
-        &self.policies
+        &self.grant.policies
     }
     /// The policy set that said so.
     pub fn version(&self) -> &PolicyVersion {
-        &self.version
+        &self.grant.version
     }
     /// The first instant at which the same question could be answered differently because time has passed.
     pub fn holds_until(&self) -> Timestamp {

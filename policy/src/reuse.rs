@@ -24,7 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) parties: Parties,
 }
 
-/// A verdict and the times at which it is the verdict.
+/// A verdict and the times at which it is the verdict. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) window: Window,
@@ -184,9 +185,15 @@ impl Equivalent<KeptQuestion> for Question<'_> {
 #[derive(Clone, Copy)]
 struct Bytes;
 
-impl Weighter<KeptQuestion, Arc<Answer>> for Bytes {
-    fn weight(&self, question: &KeptQuestion, _: &Arc<Answer>) -> u64 {
+impl Weighter<KeptQuestion, Answer> for Bytes {
+    fn weight(&self, question: &KeptQuestion, _: &Answer) -> u64 {
         384 + question.texts() as u64
+    }
+}
+
+impl Weighter<Triple, Facts> for Bytes {
+    fn weight(&self, _: &Triple, _: &Facts) -> u64 {
+        64
     }
 }
 
@@ -202,17 +209,21 @@ type Bounded<Key, Val> = Cache<Key, Val, Bytes, ahash::RandomState, DefaultLifec
 
 /// Earlier answers and what they were made with, bounded by weight. Least useful entries go first.
 pub(crate) struct Memo {
+    /// What `prepared` also tells; alone it is copied without counting a reference, on the way that every request takes.
+    facts: Bounded<Triple, Facts>,
     prepared: Bounded<Triple, Arc<Prepared>>,
-    answers: Bounded<KeptQuestion, Arc<Answer>>,
+    answers: Bounded<KeptQuestion, Answer>,
 }
 
 impl Memo {
+    const FACTS_BYTES: u64 = 8 << 20;
     const PREPARED_BYTES: u64 = 64 << 20;
     pub(crate) const ANSWER_BYTES: u64 = 32 << 20;
 
     pub(crate) fn new() -> Self {
         let keyed = ahash::RandomState::new;
         Self {
+            facts: Cache::with(8192, Self::FACTS_BYTES, Bytes, keyed(), Default::default()),
             prepared: Cache::with(
                 4096,
                 Self::PREPARED_BYTES,
@@ -229,30 +240,31 @@ impl Memo {
         self.answers.weight()
     }
 
+    /// The facts that decide for the principal, action and app of `request`, if known.
+    pub(crate) fn facts(&self, request: &Request<'_>) -> Option<Facts> {
+        self.facts.get(&Triple::of(request))
+    }
+
     /// What is kept for the principal, action and app of `request`.
     pub(crate) fn prepared(&self, request: &Request<'_>) -> Option<Arc<Prepared>> {
         self.prepared.get(&Triple::of(request))
     }
 
     pub(crate) fn keep_prepared(&self, request: &Request<'_>, prepared: &Arc<Prepared>) {
-        self.prepared
-            .insert(Triple::of(request), Arc::clone(prepared));
+        let triple = Triple::of(request);
+        self.facts.insert(triple, prepared.slice.facts);
+        self.prepared.insert(triple, Arc::clone(prepared));
     }
 
     /// The earlier answer to the same question, if it still is one.
-    pub(crate) fn answer(
-        &self,
-        facts: Facts,
-        request: &Request<'_>,
-        now: Now,
-    ) -> Option<Arc<Answer>> {
+    pub(crate) fn answer(&self, facts: Facts, request: &Request<'_>, now: Now) -> Option<Answer> {
         let answer = self.answers.get(&Question::of(facts, request))?;
         answer.holds(now).then_some(answer)
     }
 
-    pub(crate) fn keep_answer(&self, facts: Facts, request: &Request<'_>, answer: &Arc<Answer>) {
+    pub(crate) fn keep_answer(&self, facts: Facts, request: &Request<'_>, answer: Answer) {
         let question = Question::of(facts, request);
         let kept = KeptQuestion::of(&question, request);
-        self.answers.insert(kept, Arc::clone(answer));
+        self.answers.insert(kept, answer);
     }
 }

@@ -8,7 +8,7 @@ use crate::request::Action;
 
 const TEXT: &str = include_str!("masugata.cedarschema");
 
-/// The schema in Cedar's own syntax, for `masugata policy schema` and editors.
+/// The schema in Cedar's own syntax, for `masugata check --policy-schema` and editors.
 pub fn schema_text() -> &'static str {
     TEXT
 }

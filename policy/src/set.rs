@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use ahash::AHashMap;
 use sha2::{Digest, Sha256};
 
 use crate::decide::no_guidance;
 use crate::deny::{Challenge, Guidance};
+use crate::entities::Named;
 use crate::error::{LoadError, Problem};
 use crate::facts::Facts;
 use crate::lint::{Known, Mention};
@@ -45,8 +47,12 @@ pub struct PolicySet {
     pub(crate) policies: Vec<Compiled>,
     by_id: AHashMap<Box<str>, usize>,
     pub(crate) index: Index,
+    pub(crate) named: Named,
     pub(crate) slices: Slices,
     pub(crate) memo: Memo,
+    /// Decisions since they were last counted.
+    pub(crate) fresh: AtomicU64,
+    pub(crate) reused: AtomicU64,
     pub(crate) version: PolicyVersion,
     pub(crate) no_guidance: Arc<Guidance>,
     warnings: Vec<Problem>,
@@ -67,8 +73,11 @@ impl PolicySet {
         Ok(Self {
             by_id,
             index: Index::of(&policies),
+            named: Named::by(policies.iter().map(|policy| &policy.policy)),
             slices: Slices::new(),
             memo: Memo::new(),
+            fresh: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
             version: version(sources),
             no_guidance: no_guidance(),
             warnings: loaded.warnings,

@@ -177,37 +177,74 @@ fn apps_in(uid: &EntityUid) -> ResourceScope {
     }
 }
 
-/// Policies by what their resource scope names. The lists hold positions in the set, ascending.
+/// Policies by what their resource scope names, and then by what their principal scope names.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    any: Bucket,
+    by_app: AHashMap<Box<str>, Bucket>,
+    by_group: AHashMap<Box<str>, Bucket>,
+    by_level: [Bucket; Level::ALL.len()],
+}
+
+/// Positions in the set.
+#[derive(Debug, Default)]
+struct Bucket {
     any: Vec<u32>,
-    by_app: AHashMap<Box<str>, Vec<u32>>,
+    by_id: AHashMap<Box<str>, Vec<u32>>,
     by_group: AHashMap<Box<str>, Vec<u32>>,
-    by_level: [Vec<u32>; Level::ALL.len()],
+    by_role: AHashMap<Box<str>, Vec<u32>>,
+}
+
+impl Bucket {
+    fn add(&mut self, scope: &PrincipalScope, position: u32) {
+        let list = match scope {
+            PrincipalScope::Any | PrincipalScope::Kind(_) => &mut self.any,
+            PrincipalScope::One(_, id) => self.by_id.entry(id.clone()).or_default(),
+            PrincipalScope::Group(_, id) => self.by_group.entry(id.clone()).or_default(),
+            PrincipalScope::Role(_, id) => self.by_role.entry(id.clone()).or_default(),
+            PrincipalScope::Nobody => return,
+        };
+        list.push(position);
+    }
+
+    fn concerning<'a>(&'a self, principal: &'a Principal) -> impl Iterator<Item = u32> + 'a {
+        let own = self.by_id.get(principal.id());
+        let groups = named_in(&self.by_group, principal.groups());
+        let roles = named_in(&self.by_role, principal.roles());
+        let lists = [&self.any]
+            .into_iter()
+            .chain(own)
+            .chain(groups)
+            .chain(roles);
+        lists.flatten().copied()
+    }
+}
+
+fn named_in<'a>(
+    map: &'a AHashMap<Box<str>, Vec<u32>>,
+    names: &'a [Box<str>],
+) -> impl Iterator<Item = &'a Vec<u32>> {
+    // Most buckets name nobody, and a principal may be in hundreds of groups.
+    let names = if map.is_empty() { &[] } else { names };
+    names.iter().filter_map(|name| map.get(name))
 }
 
 impl Index {
     pub(crate) fn of(policies: &[Compiled]) -> Self {
         let mut index = Self::default();
         for (position, policy) in (0..).zip(policies) {
-            match &policy.scope.resource {
-                ResourceScope::Any => index.any.push(position),
-                ResourceScope::One(app) => {
-                    index.by_app.entry(app.clone()).or_default().push(position);
-                }
+            let scope = &policy.scope;
+            let bucket = match &scope.resource {
+                ResourceScope::Any => Some(&mut index.any),
+                ResourceScope::One(app) => Some(index.by_app.entry(app.clone()).or_default()),
                 ResourceScope::Group(group) => {
-                    index
-                        .by_group
-                        .entry(group.clone())
-                        .or_default()
-                        .push(position);
+                    Some(index.by_group.entry(group.clone()).or_default())
                 }
-                ResourceScope::Level(level) => {
-                    if let Some(list) = index.by_level.get_mut(*level as usize) {
-                        list.push(position);
-                    }
-                }
-                ResourceScope::Nothing => {}
+                ResourceScope::Level(level) => index.by_level.get_mut(*level as usize),
+                ResourceScope::Nothing => None,
+            };
+            if let Some(bucket) = bucket {
+                bucket.add(&scope.principal, position);
             }
         }
         index
@@ -227,14 +264,13 @@ impl Index {
             .iter()
             .filter_map(|group| self.by_group.get(group));
         let levelled = self.by_level.get(app.level() as usize);
-        let lists = [&self.any]
+        let buckets = [&self.any]
             .into_iter()
             .chain(own)
             .chain(grouped)
             .chain(levelled);
-        let mut found: Vec<u32> = lists
-            .flatten()
-            .copied()
+        let mut found: Vec<u32> = buckets
+            .flat_map(|bucket| bucket.concerning(principal))
             .filter(|position| {
                 let policy = policies.get(*position as usize);
                 policy.is_some_and(|policy| policy.scope.admits(principal, action))

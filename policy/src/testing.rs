@@ -42,9 +42,10 @@ pub(crate) fn full_posture() -> DevicePosture {
     PostureAttribute::ALL
         .into_iter()
         .fold(DevicePosture::default(), |posture, attribute| {
-            let value = match attribute {
-                PostureAttribute::OsVersion => PostureValue::Version(14, 6, 1),
-                _ => PostureValue::Flag(true),
+            let value = if attribute == PostureAttribute::OsVersion {
+                PostureValue::Version(14, 6, 1)
+            } else {
+                PostureValue::Flag(true)
             };
             posture.with(attribute, observed(value, AT))
         })

@@ -15,8 +15,14 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::pki::{Device, Pki};
+
+/// A WebSocket through the gateway.
+pub type WebSocket = tokio_tungstenite::WebSocketStream<TlsStream<TcpStream>>;
+pub use tokio_tungstenite::tungstenite::Error as WebSocketError;
 
 /// A whole response.
 #[derive(Clone, Debug)]
@@ -45,12 +51,12 @@ impl Answer {
     }
 }
 
-/// How to ask; cheap to clone and change.
+/// How to ask; cheap to clone and change. Clones share the tickets of their TLS sessions.
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
-    root: Arc<Pki>,
+    handshake: Handshake,
     domain: String,
     token: Option<String>,
     headers: Vec<(String, String)>,
@@ -58,13 +64,17 @@ pub struct Client {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr, pki: &Arc<Pki>) -> Self {
-        let root = Arc::clone(pki);
-        let tls = Arc::new(config(&root, None, &[b"http/1.1"]));
+        let handshake = Handshake {
+            root: Arc::clone(pki),
+            device: None,
+            alpn: b"http/1.1",
+            versions: rustls::DEFAULT_VERSIONS,
+        };
         Self {
             address,
-            tls,
-            root,
-            domain: "test".into(),
+            tls: handshake.config(),
+            handshake,
+            domain: "corp.test".into(),
             token: None,
             headers: vec![],
         }
@@ -72,16 +82,28 @@ impl Client {
 
     /// With a device certificate.
     pub fn device(mut self, device: &Device) -> Self {
-        let alpn: Vec<Vec<u8>> = self.tls.alpn_protocols.clone();
-        let alpn: Vec<&[u8]> = alpn.iter().map(Vec::as_slice).collect();
-        self.tls = Arc::new(config(&self.root, Some(device), &alpn));
-        self
+        self.handshake.device = Some(device.clone());
+        self.anew()
     }
     /// HTTP/2.
     pub fn h2(mut self) -> Self {
-        let mut tls = ClientConfig::clone(&self.tls);
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        self.tls = Arc::new(tls);
+        self.handshake.alpn = b"h2";
+        self.anew()
+    }
+    /// TLS 1.2 and nothing newer.
+    pub fn tls12(mut self) -> Self {
+        static ONLY: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+        self.handshake.versions = ONLY;
+        self.anew()
+    }
+    /// Believes server certificates of this CA instead of the gateway's first.
+    pub fn trusting(mut self, pki: &Arc<Pki>) -> Self {
+        self.handshake.root = Arc::clone(pki);
+        self.anew()
+    }
+    /// Without any ticket of an earlier session.
+    pub fn anew(mut self) -> Self {
+        self.tls = self.handshake.config();
         self
     }
     pub fn token(mut self, token: impl Into<String>) -> Self {
@@ -95,6 +117,22 @@ impl Client {
     /// The host name of an app in these tests.
     pub fn host(&self, app: &str) -> String {
         format!("{app}.{}", self.domain)
+    }
+
+    /// A WebSocket to an app.
+    ///
+    /// # Errors
+    /// The handshake's, with the response where there was one.
+    pub async fn websocket(&self, app: &str, path: &str) -> Result<WebSocket, WebSocketError> {
+        let stream = self.stream(app).await?;
+        let url = format!("wss://{}{path}", self.host(app));
+        let mut request = url.into_client_request()?;
+        if let Some(token) = &self.token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let (socket, _response) = client_async(request, stream).await?;
+        Ok(socket)
     }
 
     /// GET on a connection of its own.
@@ -154,22 +192,33 @@ impl Client {
     }
 }
 
-fn config(pki: &Pki, device: Option<&Device>, alpn: &[&[u8]]) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.root()).unwrap();
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let mut config = match device {
-        Some(device) => builder
-            .with_client_auth_cert(device.chain(), device.key())
-            .unwrap(),
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    config
+/// What the client brings to a handshake.
+#[derive(Clone)]
+struct Handshake {
+    root: Arc<Pki>,
+    device: Option<Device>,
+    alpn: &'static [u8],
+    versions: &'static [&'static rustls::SupportedProtocolVersion],
+}
+
+impl Handshake {
+    fn config(&self) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.root()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match &self.device {
+            Some(device) => builder
+                .with_client_auth_cert(device.chain(), device.key())
+                .unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![self.alpn.to_vec()];
+        Arc::new(config)
+    }
 }
 
 enum Sender {
@@ -189,6 +238,11 @@ impl Session {
     /// Another token from now on.
     pub fn set_token(&mut self, token: impl Into<String>) {
         self.token = Some(token.into());
+    }
+
+    /// Another host from now on, on the same connection.
+    pub fn set_host(&mut self, host: impl Into<String>) {
+        self.host = host.into();
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {

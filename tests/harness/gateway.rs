@@ -8,6 +8,7 @@ use std::sync::Arc;
 use masugata::capability::SystemEntropy;
 use masugata::gateway::{Capabilities, Gateway};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::Client;
 use crate::clock::TestClock;
@@ -20,7 +21,7 @@ const EMPLOYEES: &str = r#"
 permit (principal in Masugata::Group::"employees", action, resource);
 "#;
 
-/// A gateway to be started. Apps are reached as `<name>.test`.
+/// A gateway to be started. Apps are reached as `<name>.corp.test`.
 pub struct TestGatewayBuilder {
     directory: TempDir,
     pki: Arc<Pki>,
@@ -33,6 +34,9 @@ pub struct TestGatewayBuilder {
     ingress: String,
     sections: String,
     audit: String,
+    trust: String,
+    issuer_keys: String,
+    watch: bool,
 }
 
 /// A running gateway; ends with the value.
@@ -64,6 +68,9 @@ impl TestGateway {
             ingress: String::new(),
             sections: String::new(),
             audit: String::new(),
+            trust: String::new(),
+            issuer_keys: String::new(),
+            watch: false,
             clock,
         };
         builder.device("laptop", "")
@@ -122,13 +129,67 @@ impl TestGateway {
         self.gateway().reload().await.unwrap();
     }
 
-    /// Stops, so that the record is whole, and reads it.
+    /// Replaces one text by another in a file, which must have it.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "`{from}` is not in {name}:\n{text}");
+        self.write(name, &text.replace(from, to));
+    }
+    /// Reads all files again; they must be good.
+    pub async fn reload(&self) {
+        self.gateway()
+            .reload()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Stops, so that the record is whole, verifies its chain and that every request has one decision and one
+    /// completion, and reads it.
     pub async fn records(mut self) -> Vec<serde_json::Value> {
         self.gateway.take().unwrap().shutdown().await;
+        crate::record::verify_chain(&self.path("audit.jsonl"));
+        let records = self.records_so_far();
+        crate::record::assert_paired(&records);
+        records
+    }
+
+    /// The record while it is being written; a line that is not whole yet is left out.
+    pub fn records_so_far(&self) -> Vec<serde_json::Value> {
         let text = self.read("audit.jsonl");
-        text.lines()
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// Waits until as many completions are on record.
+    pub async fn completions(&self, count: usize) -> Vec<serde_json::Value> {
+        let completions = || -> Vec<serde_json::Value> {
+            let records = self.records_so_far().into_iter();
+            records
+                .filter(|record| record["type"] == "completion")
+                .collect()
+        };
+        crate::eventually(&format!("{count} completions"), async || {
+            completions().len() >= count
+        })
+        .await;
+        completions()
+    }
+
+    /// Asks the administrators' listener: status and body.
+    pub async fn admin(&self, method: &str, path: &str) -> (u16, String) {
+        let mut stream = tokio::net::TcpStream::connect(self.admin_address())
+            .await
+            .unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nmasugata-admin: 1\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
     }
 
     /// Stops with grace.
@@ -148,7 +209,7 @@ impl TestGatewayBuilder {
     pub fn app_with(mut self, name: &str, level: &str, upstream: SocketAddr, more: &str) -> Self {
         write!(
             self.apps,
-            "[[app]]\nname = \"{name}\"\nlevel = \"{level}\"\nhosts = [\"{name}.test\"]\n\
+            "[[app]]\nname = \"{name}\"\nlevel = \"{level}\"\nhosts = [\"{name}.corp.test\"]\n\
              upstream.servers = [\"http://{upstream}\"]\n{more}\n"
         )
         .unwrap();
@@ -217,6 +278,31 @@ impl TestGatewayBuilder {
         writeln!(self.audit, "{text}").unwrap();
         self
     }
+    /// More keys of `[devices]`.
+    pub fn trust(mut self, text: &str) -> Self {
+        writeln!(self.trust, "{text}").unwrap();
+        self
+    }
+    /// More keys of the issuer `corp`.
+    pub fn issuer_keys(mut self, text: &str) -> Self {
+        writeln!(self.issuer_keys, "{text}").unwrap();
+        self
+    }
+    /// Keeps everything on that disk, the record included. To be called first.
+    pub fn on_disk(mut self, disk: &crate::record::SmallDisk) -> Self {
+        self.directory = tempfile::tempdir_in(disk.path()).unwrap();
+        self
+    }
+    /// A file beside the configuration.
+    pub fn file(self, name: &str, content: &str) -> Self {
+        write(self.directory.path(), name, content);
+        self
+    }
+    /// Reloads by itself when a file changes; otherwise tests say when.
+    pub fn watching(mut self) -> Self {
+        self.watch = true;
+        self
+    }
     pub fn clock(&self) -> &TestClock {
         &self.clock
     }
@@ -267,13 +353,16 @@ impl TestGatewayBuilder {
             "policies = [\"policies\"]\n{top}\n\
              [ingress]\n{listen}{ingress}\n\
              [[ingress.certificate]]\nchain = \"server.pem\"\nkey = \"server.key\"\n\
-             [devices]\nauthorities = [\"ca.pem\"]\ninventory = \"devices.toml\"\n{crl}\
+             [devices]\nauthorities = [\"ca.pem\"]\ninventory = \"devices.toml\"\n{crl}{trust}\
              [[issuer]]\nname = \"corp\"\nissuer = \"{issuer}\"\naudiences = [\"{audience}\"]\n\
-             algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n\
+             algorithms = [\"ES256\"]\njwks_file = \"jwks.json\"\n{issuer_keys}\
              [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [runtime]\nwatch = false\n\
+             [runtime]\nwatch = {watch}\n\
              {apps}\n{sections}\n",
+            trust = self.trust,
+            issuer_keys = self.issuer_keys,
+            watch = self.watch,
             top = self.top,
             ingress = self.ingress,
             crl = if directory_has(self.directory.path(), "ca.crl") {
@@ -299,6 +388,12 @@ fn write(directory: &Path, name: &str, content: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, content).unwrap();
+    #[cfg(unix)]
+    if name.ends_with(".key") {
+        use std::os::unix::fs::PermissionsExt as _;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&temporary, private).unwrap();
+    }
     std::fs::rename(temporary, path).unwrap();
 }
 

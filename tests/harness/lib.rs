@@ -20,15 +20,35 @@ mod client;
 mod clock;
 mod gateway;
 mod pki;
+mod record;
 mod tokens;
 mod upstream;
 
-pub use client::{Answer, Client, Session};
+pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
 pub use gateway::{TestGateway, TestGatewayBuilder};
 pub use pki::{Device, Pki};
+pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};
 pub use tokens::{TokenBuilder, TokenIssuer};
 pub use upstream::{Seen, Upstream};
+
+/// Waits for what happens by itself, up to half a minute.
+///
+/// # Panics
+/// When it has not happened by then.
+#[track_caller]
+pub fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        for _ in 0..1500 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{caller}: not within half a minute: {what}");
+    }
+}
 
 /// The denial is the one that was meant: status from the code, code in the body.
 #[track_caller]

@@ -1,4 +1,4 @@
-//! A certificate authority for one test: a server certificate for `*.test`, and device certificates on first use.
+//! A certificate authority for one test: a server certificate for `*.corp.test`, and device certificates on first use.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,7 +62,7 @@ fn serial() -> [u8; 16] {
 impl Pki {
     pub fn new(now: i64) -> Self {
         let authority = Authority::create("Test CA", Validity::days(now, 3650), &serial()).unwrap();
-        let names = ["*.test", "test", "localhost", "127.0.0.1"];
+        let names = ["*.corp.test", "localhost", "127.0.0.1"];
         let server = authority
             .issue_server(&names, Validity::days(now, 365), &serial())
             .unwrap();
@@ -125,6 +125,11 @@ impl Pki {
 
     pub fn root(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.authority.certificate_pem().as_bytes()).unwrap()
+    }
+
+    /// The authority's own certificate, in PEM.
+    pub fn authority_pem(&self) -> String {
+        self.authority.certificate_pem().to_owned()
     }
 
     /// Another server certificate, as chain and key.

@@ -4,16 +4,27 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// What a request looked like when it arrived behind the gateway.
 #[derive(Clone, Debug)]
@@ -46,6 +57,53 @@ impl Upstream {
         Self::new(|request: Request<Incoming>| async move {
             let _ = request.into_body().collect().await;
             Self::text("hello")
+        })
+        .await
+    }
+
+    /// Sends a server-sent event at once and then ten a second, for as long as somebody listens.
+    pub async fn events() -> Self {
+        Self::new(|_request: Request<Incoming>| async move {
+            let (sender, receiver) = mpsc::channel(1);
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(Duration::from_millis(100));
+                loop {
+                    ticks.tick().await;
+                    let event = Bytes::from_static(b"data: tick\n\n");
+                    if sender.send(event).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut answer = Response::new(Fed(receiver).boxed());
+            let kind = HeaderValue::from_static("text/event-stream");
+            answer.headers_mut().insert(CONTENT_TYPE, kind);
+            answer
+        })
+        .await
+    }
+
+    /// Accepts WebSockets and sends every message back.
+    pub async fn websocket_echo() -> Self {
+        Self::new(|mut request: Request<Incoming>| async move {
+            let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
+                return Self::text("not a WebSocket");
+            };
+            let accept = derive_accept_key(key.as_bytes());
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let Ok(io) = upgrade.await else { return };
+                let socket =
+                    WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await;
+                echo(socket).await;
+            });
+            Response::builder()
+                .status(101)
+                .header(CONNECTION, "upgrade")
+                .header(UPGRADE, "websocket")
+                .header(SEC_WEBSOCKET_ACCEPT, accept)
+                .body(Full::new(Bytes::new()).boxed())
+                .unwrap()
         })
         .await
     }
@@ -126,5 +184,33 @@ impl Upstream {
 
     pub fn text(body: &str) -> Answer {
         Response::new(Full::new(Bytes::from(body.to_owned())).boxed())
+    }
+}
+
+/// A body that is fed while it is read.
+struct Fed(mpsc::Receiver<Bytes>);
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(cx)
+            .map(|data| data.map(|data| Ok(Frame::data(data))))
+    }
+}
+
+async fn echo<S>(mut socket: WebSocketStream<S>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = socket.next().await {
+        if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
+            return;
+        }
     }
 }

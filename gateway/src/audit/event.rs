@@ -89,7 +89,8 @@ pub enum Outcome {
     UpstreamFailed(&'static str),
     /// A time limit ran out.
     TimedOut(&'static str),
-    /// What was let through was cut off because its decision no longer held.
+    /// What was let through was cut off because its decision no longer held, or refused on the way because it was not
+    /// what it seemed.
     Cut(DenialReason),
     /// The gateway stopped before it ended.
     ShutDown,

@@ -1,11 +1,11 @@
 //! Events, clocks and places for the tests of the record.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, Uri};
 use masugata_certs::Peer;
 use masugata_policy::{
     Action, App, Authentication, Device, DeviceKind, DevicePosture, Level, Observation, Ownership,
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::event::{Completion, Decision, Operation, Outcome, Verdict};
 use super::sink::Auditor;
+use super::trail::{CompletionTrail, Opening, Trail};
 use crate::capability::{Clock, SystemClock};
 use crate::config::{self, ClientCertificateMode, OnOverflow};
 use crate::connection::{Connection, Protocol, TlsFacts};
@@ -107,6 +108,8 @@ pub(super) fn connection() -> Arc<Connection> {
         remote: "[::ffff:203.0.113.5]:50222".parse().unwrap(),
         local: "192.0.2.1:443".parse().unwrap(),
         peer: Peer::Anonymous,
+        identity_problem: None,
+        vouched: std::sync::atomic::AtomicU64::default(),
         tls: TlsFacts {
             server_name: Some("hr.corp.example".into()),
             client_certificate: ClientCertificateMode::Required,
@@ -233,4 +236,27 @@ pub(super) fn operation(kind: &'static str) -> Operation {
         detail: "configuration `masugata.toml`".to_owned(),
         policy_version: None,
     }
+}
+
+/// A completion for tests of those who carry bytes; one record serves all tests of the process.
+pub(crate) fn trail() -> Arc<CompletionTrail> {
+    static AUDITOR: OnceLock<(TempDir, Auditor)> = OnceLock::new();
+    let (_, auditor) = AUDITOR.get_or_init(|| {
+        let (directory, log) = place();
+        let auditor = open(&log);
+        (directory, auditor)
+    });
+    let mut trail = Trail::open(
+        auditor,
+        Opening {
+            request: RequestId(1),
+            generation: 1,
+            connection: connection(),
+            method: Method::GET,
+            uri: Uri::from_static("/"),
+            started: auditor.clock().monotonic(),
+        },
+    );
+    trail.permitted(Arc::default(), None).unwrap();
+    trail.into_completion()
 }

@@ -22,4 +22,4 @@ pub use sink::{AuditError, Auditor, Counters, Kept, Unavailable};
 pub use trail::{CompletionTrail, Facts, Opening, Trail};
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

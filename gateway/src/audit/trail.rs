@@ -17,6 +17,7 @@ use super::sink::{Auditor, Kept, Unavailable};
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::RequestId;
+use crate::metrics::AppMetrics;
 
 /// What is known of a request before anything is decided.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Facts {
 pub struct Trail {
     /// Goes into the decision, whatever it is.
     pub facts: Facts,
+    /// Where the exchange is counted: under its app as soon as that is known.
+    pub metrics: Option<Arc<AppMetrics>>,
     auditor: Auditor,
     connection: Arc<Connection>,
     request: RequestId,
@@ -73,6 +76,7 @@ impl Trail {
     pub fn open(auditor: &Auditor, opening: Opening) -> Self {
         Self {
             facts: Facts::default(),
+            metrics: None,
             auditor: auditor.clone(),
             connection: opening.connection,
             request: opening.request,
@@ -146,6 +150,7 @@ impl Trail {
             generation: self.generation,
             started: self.started,
             recorded,
+            metrics: self.metrics.take(),
             ended: AtomicBool::new(false),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -203,7 +208,12 @@ impl Drop for Trail {
             let denial = Denial::new(DenialReason::Internal);
             self.denied(&denial.with_detail("a defect ended the exchange"));
         }
-        self.settle(Verdict::Abandoned);
+        if self.stage == Stage::Undecided {
+            if let Some(metrics) = &self.metrics {
+                metrics.abandoned.increment();
+            }
+            self.settle(Verdict::Abandoned);
+        }
         if self.stage != Stage::HandedOver {
             // Dropped in its turn, it tells that the client is gone, or the panic.
             drop(self.hand_over());
@@ -231,6 +241,7 @@ pub struct CompletionTrail {
     started: Instant,
     /// The decision is on record; otherwise both are only counted.
     recorded: bool,
+    metrics: Option<Arc<AppMetrics>>,
     ended: AtomicBool,
     received: AtomicU64,
     sent: AtomicU64,
@@ -264,10 +275,16 @@ impl CompletionTrail {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
+        let clock = self.auditor.clock();
+        let duration = clock.monotonic().saturating_duration_since(self.started);
+        let bytes_received = self.received.load(Ordering::Relaxed);
+        let bytes_sent = self.sent.load(Ordering::Relaxed);
+        if let Some(metrics) = &self.metrics {
+            metrics.completed(duration, bytes_received, bytes_sent);
+        }
         if !self.recorded {
             return self.auditor.completion_lost();
         }
-        let clock = self.auditor.clock();
         let status = self.status.load(Ordering::Relaxed);
         self.auditor.completed(Completion {
             at: clock.now(),
@@ -275,9 +292,9 @@ impl CompletionTrail {
             generation: self.generation,
             outcome,
             status: Some(status).filter(|status| *status != 0),
-            bytes_received: self.received.load(Ordering::Relaxed),
-            bytes_sent: self.sent.load(Ordering::Relaxed),
-            duration: clock.monotonic().saturating_duration_since(self.started),
+            bytes_received,
+            bytes_sent,
+            duration,
             upstream: self.authority().take(),
             attempts: self.attempts.load(Ordering::Relaxed),
         });

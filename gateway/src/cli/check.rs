@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::printer::Printer;
-use crate::config::Config;
-use crate::config::error::LoadError;
+use crate::config::error::{LoadError, Problem};
+use crate::config::{Config, Examined, Loaded};
 use crate::gateway::Capabilities;
 use crate::metrics::Metrics;
 use crate::state::{self, Environment, State};
@@ -29,16 +29,41 @@ pub(super) fn check(path: &Path, printer: &mut Printer) -> ExitCode {
 fn examine(path: &Path) -> Result<String, LoadError> {
     let Capabilities { clock, entropy } = Capabilities::default();
     let now = clock.now().as_seconds();
-    let loaded = Config::load(path)?;
-    let state = State::build(
-        loaded,
-        None,
-        &Environment {
-            clock,
-            entropy,
-            metrics: Metrics::new(),
-        },
-    )?;
+    let environment = Environment {
+        clock,
+        entropy,
+        metrics: Metrics::new(),
+    };
+    let Examined {
+        config,
+        inventory,
+        mut problems,
+        warnings,
+    } = Config::examine(path, None)?;
+    // Policies, keys and certificates are looked at even when the configuration cannot be used as it is, so that
+    // everything can be repaired in one go.
+    let built = config.map(|config| {
+        let inventory = inventory.unwrap_or_default();
+        let loaded = Loaded {
+            config,
+            inventory,
+            warnings,
+        };
+        State::build(loaded, None, &environment)
+    });
+    let state = match built {
+        Some(Ok(state)) if problems.is_empty() => state,
+        Some(Ok(_)) | None => return Err(LoadError { problems }),
+        Some(Err(more)) => {
+            let files: Vec<_> = problems.iter().map(|known| known.message.clone()).collect();
+            let is_news = |found: &Problem| {
+                let name = found.file.file_name().unwrap_or_default().to_string_lossy();
+                !files.iter().any(|known| known.contains(&*name))
+            };
+            problems.extend(more.problems.into_iter().filter(is_news));
+            return Err(LoadError { problems });
+        }
+    };
     let mut report = format!("{}: no problems\n", path.display());
     // Writing to a string cannot fail.
     let _ = describe(&mut report, &state, now);

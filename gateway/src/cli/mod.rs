@@ -50,6 +50,9 @@ enum Command {
         /// Print the JSON Schema of the configuration, for editors, and stop
         #[arg(long)]
         schema: bool,
+        /// Print the Cedar schema that policies are checked against, and stop
+        #[arg(long, conflicts_with = "schema")]
+        policy_schema: bool,
     },
     /// Start a whole working gateway on this machine, with users, devices, apps and policies to try
     ///
@@ -70,9 +73,10 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(&config, &mut printer),
         Command::Check { schema: true, .. } => printer.out(crate::config::schema()),
         Command::Check {
-            config,
-            schema: false,
-        } => check::check(&config, &mut printer),
+            policy_schema: true,
+            ..
+        } => printer.out(masugata_policy::schema_text()),
+        Command::Check { config, .. } => check::check(&config, &mut printer),
         Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
         Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }

@@ -38,6 +38,16 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// What could be understood of a configuration, and what is wrong with it.
+#[derive(Debug)]
+pub struct Examined {
+    pub config: Option<Config>,
+    pub inventory: Option<Inventory>,
+    /// Empty only if it may be used.
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
 /// A configuration judged by its text alone.
 #[derive(Debug)]
 pub struct Parsed {
@@ -62,26 +72,46 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_with(path: &Path, previous: Option<&Inventory>) -> Result<Loaded, LoadError> {
+        match Self::examine(path, previous)? {
+            Examined {
+                config: Some(config),
+                inventory: Some(inventory),
+                problems,
+                warnings,
+            } if problems.is_empty() => Ok(Loaded {
+                config,
+                inventory,
+                warnings,
+            }),
+            Examined { problems, .. } => Err(LoadError { problems }),
+        }
+    }
+
+    /// As [`Config::load_with`], but gives whatever could be understood beside the problems: for `check`, which goes on to
+    /// look for more.
+    ///
+    /// # Errors
+    /// When the file itself cannot be read.
+    pub fn examine(path: &Path, previous: Option<&Inventory>) -> Result<Examined, LoadError> {
         let text = read_text(path)?;
         let mut builder = Builder::new(&text, path);
         let config = builder.config();
         builder.check_files();
-        let (inventory, mut problems) = builder.inventory(previous);
-        match (builder.report.finish(), config, inventory) {
-            (Ok(mut warnings), Some(config), Some(inventory)) if problems.is_empty() => {
-                warnings.extend_from_slice(inventory.warnings());
-                Ok(Loaded {
-                    config,
-                    inventory,
-                    warnings,
-                })
-            }
-            (report, ..) => {
-                let mut all = report.err().map(|error| error.problems).unwrap_or_default();
-                all.append(&mut problems);
-                Err(LoadError { problems: all })
-            }
+        let (inventory, mut of_inventory) = builder.inventory(previous);
+        let (mut problems, mut warnings) = match builder.report.finish() {
+            Ok(warnings) => (Vec::new(), warnings),
+            Err(error) => (error.problems, Vec::new()),
+        };
+        problems.append(&mut of_inventory);
+        if let Some(inventory) = &inventory {
+            warnings.extend_from_slice(inventory.warnings());
         }
+        Ok(Examined {
+            config,
+            inventory,
+            problems,
+            warnings,
+        })
     }
 
     /// Judges the text of a configuration without looking at any other file. Relative paths in it are taken to be
@@ -253,15 +283,16 @@ impl<'a> Builder<'a> {
             path: self.path.clone(),
             ingress: ingress?,
             devices: devices?,
-            issuers: issuers.items?,
-            services: services?,
-            apps: apps.items?,
+            // A list with a bad item is left out whole: the item has been reported, and `check` still looks at the rest.
+            issuers: issuers.items.unwrap_or_default(),
+            services: services.unwrap_or_default(),
+            apps: apps.items.unwrap_or_default(),
             policies,
-            networks: networks?,
+            networks: networks.unwrap_or_default(),
             time_zone: raw
                 .time_zone
                 .map_or(jiff::tz::TimeZone::UTC, |zone| zone.value),
-            limits: limits?,
+            limits: limits.unwrap_or_default(),
             lockout,
             audit: audit?,
             admin,

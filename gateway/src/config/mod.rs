@@ -17,7 +17,7 @@ mod shape;
 pub mod text;
 
 pub use self::hosts::host_matches;
-pub use self::load::{Loaded, Parsed};
+pub use self::load::{Examined, Loaded, Parsed};
 pub(crate) use self::load::{fit, parse_checked, read_text};
 pub(crate) use self::nearest::suggestion;
 pub use self::redacted::redacted;

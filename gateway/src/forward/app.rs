@@ -10,9 +10,9 @@ use super::headers::{self, Edits};
 use super::uri::PrefixRewrite;
 use crate::capability::Entropy;
 use crate::config::{self, HeaderEdits, Timeouts};
-use crate::upstream::{Group, UpstreamError};
+use crate::upstream::{Group, TlsTerms, UpstreamError};
 
-/// This process, as it names itself in `Via`. The random part tells it from others of its kind, in front of or behind
+/// This process, as it names itself in `Via`, and what its connections to upstreams keep to. The random part tells it from others of its kind, in front of or behind
 /// it, so that only a real loop looks like one.
 pub struct Instance {
     pseudonym: Box<str>,
@@ -20,11 +20,12 @@ pub struct Instance {
     via_1_1: HeaderValue,
     via_2_0: HeaderValue,
     pub(super) entropy: Arc<dyn Entropy>,
+    terms: TlsTerms,
 }
 
 impl Instance {
     /// A new name for this run of the process.
-    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(entropy: Arc<dyn Entropy>, terms: TlsTerms) -> Self {
         let mut random = [0; 4];
         entropy.fill(&mut random);
         let pseudonym = format!("masugata-{:08x}", u32::from_be_bytes(random));
@@ -38,6 +39,20 @@ impl Instance {
             via_2_0: via(Version::HTTP_2),
             pseudonym: pseudonym.into(),
             entropy,
+            terms,
+        }
+    }
+
+    /// The same process under another configuration.
+    #[must_use]
+    pub fn with_terms(&self, terms: TlsTerms) -> Self {
+        Self {
+            pseudonym: self.pseudonym.clone(),
+            via_1_0: self.via_1_0.clone(),
+            via_1_1: self.via_1_1.clone(),
+            via_2_0: self.via_2_0.clone(),
+            entropy: Arc::clone(&self.entropy),
+            terms,
         }
     }
 
@@ -90,7 +105,13 @@ impl AppForward {
         instance: &Arc<Instance>,
         previous: Option<&Arc<Group>>,
     ) -> Result<Arc<Self>, UpstreamError> {
-        let group = Group::build(&app.name, upstream, app.timeouts.connect, previous)?;
+        let group = Group::build(
+            &app.name,
+            upstream,
+            app.timeouts.connect,
+            &instance.terms,
+            previous,
+        )?;
         let host = match &upstream.host_header {
             config::HostHeader::Preserve => HostChoice::Preserve,
             config::HostHeader::Upstream => HostChoice::Upstream,

@@ -5,7 +5,7 @@
 //!           route   authenticate    posture      decide       limit      forward
 //! ```
 //! The state is loaded once and handed down; nothing below this file can reach the pointer, so one request never
-//! straddles a reload. Stages return facts and never write the record: [`serve`] does, exactly once on every path.
+//! straddles a reload. Stages return facts and never write the record: `serve` does, exactly once on every path.
 
 mod authenticate;
 mod decide;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
         started: shared.clock.monotonic(),
     };
     let id = exchange.id;
-    let trail = Trail::open(
+    let mut trail = Trail::open(
         &shared.auditor,
         Opening {
             request: id,
@@ -66,6 +66,7 @@ pub(crate) async fn serve(
             started: exchange.started,
         },
     );
+    trail.metrics = Some(Arc::clone(&shared.metrics.unrouted));
     // Read only when the answer is ours to give, but the request will be gone by then.
     let preferences = Preferences::of(&exchange.head);
     let halt = match run(&shared, &state, exchange, violation, trail).await {
@@ -159,6 +160,7 @@ async fn examine(
             return Ok(Examined::WellKnown(response));
         }
     };
+    trail.metrics = Some(Arc::clone(&routed.app.metrics));
     let authenticated = authenticate::establish(shared, state, *routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;

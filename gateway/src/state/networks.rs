@@ -110,7 +110,8 @@ mod tests {
                 .collect();
             expected.sort_unstable();
             expected.dedup();
-            prop_assert_eq!(&**Networks::build(&networks).containing(address), &expected[..]);
+            let networks = Networks::build(&networks);
+            prop_assert_eq!(&**networks.containing(address), &expected[..]);
         }
     }
 }

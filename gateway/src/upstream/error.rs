@@ -227,8 +227,10 @@ impl ForwardError {
             | Self::RequestTimedOut => Outcome::TimedOut(self.code()),
             Self::ClientGone => Outcome::ClientGone,
             Self::Cut(reason) => Outcome::Cut(*reason),
-            // The gateway answered these itself, and whole.
-            Self::BodyTooLarge | Self::Malformed(_) | Self::UpgradeNotAllowed => Outcome::Completed,
+            // Refused after the permit was recorded: the completion is the only place left for the code.
+            Self::BodyTooLarge => Outcome::Cut(DenialReason::BodyTooLarge),
+            Self::Malformed(_) => Outcome::Cut(DenialReason::RequestMalformed),
+            Self::UpgradeNotAllowed => Outcome::Cut(DenialReason::UpgradeNotAllowed),
             Self::NoHealthyUpstream
             | Self::Saturated
             | Self::Unresolved(_)

@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::error::{ForwardError, UpstreamError};
 use super::health;
 use super::server::{Server, TICK};
-use super::tls::{TlsFiles, settings};
+use super::tls::{TlsFiles, TlsTerms, settings};
 use crate::config::Upstream;
 
 /// See the module's first lines.
@@ -43,10 +43,11 @@ impl Group {
         name: &str,
         upstream: &Upstream,
         connect_timeout: Duration,
+        terms: &TlsTerms,
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, UpstreamError> {
         let files = TlsFiles::read(&upstream.tls)?;
-        let fingerprint = fingerprint(name, upstream, connect_timeout, &files);
+        let fingerprint = fingerprint(name, upstream, connect_timeout, &files, terms);
         if let Some(previous) = previous
             && previous.fingerprint == fingerprint
         {
@@ -57,7 +58,7 @@ impl Group {
             .iter()
             .any(|server| server.scheme == Scheme::HTTPS);
         let tls = encrypted
-            .then(|| settings(&upstream.tls, &files, upstream.protocol))
+            .then(|| settings(&upstream.tls, &files, upstream.protocol, terms))
             .transpose()?;
         if encrypted && upstream.tls.insecure {
             tracing::warn!(
@@ -146,10 +147,14 @@ fn fingerprint(
     upstream: &Upstream,
     connect_timeout: Duration,
     files: &TlsFiles,
+    terms: &TlsTerms,
 ) -> [u8; 32] {
     let mut digest = Digest::new(&SHA256);
     // The definition holds paths, never secrets.
-    digest.update(format!("{name:?} {connect_timeout:?} {upstream:?}").as_bytes());
+    let (profile, hybrid) = (terms.profile, terms.hybrid);
+    digest.update(
+        format!("{name:?} {connect_timeout:?} {upstream:?} {profile:?} {hybrid}").as_bytes(),
+    );
     let key = files.key.as_ref().map(|key| key.expose_secret());
     for file in [files.authority.as_deref(), files.chain.as_deref(), key] {
         let length = file.map_or(u64::MAX, |bytes| {

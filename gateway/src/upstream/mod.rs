@@ -17,5 +17,6 @@ pub use error::{ForwardError, Retry, UpstreamError};
 pub use group::Group;
 pub(crate) use pool::{Checkout, Link, SendFailure, Want};
 pub use server::Server;
+pub use tls::TlsTerms;
 pub(crate) use upload::{RequestBody, UploadEnd, UploadState};
 pub(crate) use wire::Http2Facts;

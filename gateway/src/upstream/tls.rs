@@ -1,18 +1,25 @@
-//! TLS towards upstreams: whom we trust, who we are, and the one way to trust anybody, which must be written out.
+//! TLS towards upstreams: whom we trust, and who we are. How it is verified lives in `masugata_certs`.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-
+use masugata_certs::{CertError, ClientIdentity, ClientOptions, Profile, Roots};
+use rustls::ClientConfig;
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::error::UpstreamError;
 use crate::config::{UpstreamProtocol, UpstreamTls};
+
+/// What every TLS connection to an upstream keeps to: the same profile as our own door, and our own clock.
+#[derive(Clone, Debug)]
+pub struct TlsTerms {
+    pub profile: Profile,
+    /// Offer X25519MLKEM768.
+    pub hybrid: bool,
+    pub time: Arc<dyn TimeProvider>,
+}
 
 /// Client settings for one group: one for requests, one for upgrades, which need HTTP/1.1.
 #[derive(Clone, Debug)]
@@ -52,76 +59,79 @@ pub(super) fn settings(
     tls: &UpstreamTls,
     files: &TlsFiles,
     protocol: UpstreamProtocol,
+    terms: &TlsTerms,
 ) -> Result<TlsSettings, UpstreamError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| UpstreamError::plain(error.to_string()))?;
-    let builder = if tls.insecure {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(&provider)))
-    } else {
-        builder.with_root_certificates(roots(tls, files)?)
+    let requests: &[&[u8]] = match protocol {
+        UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+        UpstreamProtocol::Http1 => &[b"http/1.1"],
+        UpstreamProtocol::Http2 => &[b"h2"],
     };
-    let mut config = match (&tls.client_certificate, &files.chain, &files.key) {
-        (Some(paths), Some(chain), Some(key)) => {
-            let chain = certificates(&paths.chain, chain)?;
-            let key = PrivateKeyDer::from_pem_slice(key.expose_secret())
-                .map_err(|_| UpstreamError::file(&paths.key, "holds no private key in PEM"))?;
-            builder.with_client_auth_cert(chain, key).map_err(|_| {
-                UpstreamError::file(&paths.key, "does not belong to the client certificate")
-            })?
-        }
-        _ => builder.with_no_client_auth(),
+    let upgrades: &[&[u8]] = match protocol {
+        UpstreamProtocol::Auto | UpstreamProtocol::Http1 => &[b"http/1.1"],
+        UpstreamProtocol::Http2 => &[b"h2"],
     };
-    let http1 = b"http/1.1".to_vec();
-    config.alpn_protocols = match protocol {
-        UpstreamProtocol::Auto => vec![b"h2".to_vec(), http1.clone()],
-        UpstreamProtocol::Http1 => vec![http1.clone()],
-        UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
-    };
-    let mut upgrades = config.clone();
-    if protocol != UpstreamProtocol::Http2 {
-        upgrades.alpn_protocols = vec![http1];
-    }
     Ok(TlsSettings {
-        requests: Arc::new(config),
-        upgrades: Arc::new(upgrades),
+        requests: client_config(tls, files, requests, terms)?,
+        upgrades: client_config(tls, files, upgrades, terms)?,
     })
 }
 
-fn roots(tls: &UpstreamTls, files: &TlsFiles) -> Result<RootCertStore, UpstreamError> {
-    let mut roots = RootCertStore::empty();
-    if let (Some(path), Some(pem)) = (&tls.authority, &files.authority) {
-        for certificate in certificates(path, pem)? {
-            roots
-                .add(certificate)
-                .map_err(|error| UpstreamError::file(path, format!("holds a bad CA: {error}")))?;
+fn client_config(
+    tls: &UpstreamTls,
+    files: &TlsFiles,
+    alpn: &[&[u8]],
+    terms: &TlsTerms,
+) -> Result<Arc<ClientConfig>, UpstreamError> {
+    let roots = match &files.authority {
+        _ if tls.insecure => Roots::Insecure,
+        Some(pem) => Roots::Pem(pem),
+        None => system_roots()?,
+    };
+    let identity = match (&files.chain, &files.key) {
+        (Some(chain), Some(key)) => Some(ClientIdentity {
+            chain_pem: chain,
+            key_pem: key.expose_secret(),
+        }),
+        _ => None,
+    };
+    masugata_certs::client_config(ClientOptions {
+        profile: terms.profile,
+        hybrid: terms.hybrid,
+        roots,
+        identity,
+        alpn,
+        time: Arc::clone(&terms.time),
+    })
+    .map_err(|error| at_fault(tls, files, &error))
+}
+
+/// The library does not know files: if the CA file can be read by itself, what is wrong is our own certificate.
+fn at_fault(tls: &UpstreamTls, files: &TlsFiles, error: &CertError) -> UpstreamError {
+    let readable = |pem: &Vec<u8>| masugata_certs::certificates(pem).is_ok();
+    match (&tls.authority, &tls.client_certificate) {
+        (Some(path), _) if !files.authority.as_ref().is_some_and(readable) => {
+            UpstreamError::file(path, error.to_string())
         }
-        return Ok(roots);
+        (_, Some(pair)) if files.chain.as_ref().is_some_and(readable) => {
+            UpstreamError::file(&pair.key, error.to_string())
+        }
+        (_, Some(pair)) => UpstreamError::file(&pair.chain, error.to_string()),
+        (Some(path), None) => UpstreamError::file(path, error.to_string()),
+        (None, None) => UpstreamError::plain(error.to_string()),
     }
+}
+
+fn system_roots() -> Result<Roots<'static>, UpstreamError> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a system root certificate cannot be read");
     }
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
+    if found.certs.is_empty() {
         return Err(UpstreamError::plain(
             "this system has no root certificates; name the upstream's CA with `authority`",
         ));
     }
-    Ok(roots)
-}
-
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| UpstreamError::file(path, format!("is not PEM: {error}")))?;
-    if found.is_empty() {
-        return Err(UpstreamError::file(path, "holds no certificate"));
-    }
-    Ok(found)
+    Ok(Roots::System(found.certs))
 }
 
 /// Whose name the certificate must carry.
@@ -136,53 +146,4 @@ pub(super) fn server_name(
         .unwrap_or(name);
     ServerName::try_from(bare.to_owned())
         .map_err(|_| UpstreamError::plain(format!("`{name}` is not a server name")))
-}
-
-/// `insecure = true`: any certificate, but the handshake must still be signed with its key.
-#[derive(Debug)]
-struct AnyCertificate {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl AnyCertificate {
-    fn new(provider: &CryptoProvider) -> Self {
-        Self {
-            algorithms: provider.signature_verification_algorithms,
-        }
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -233,9 +233,10 @@ fn observed(
     attribute: PostureAttribute,
     (seconds, max_age, flag): (i64, u64, bool),
 ) -> Observation {
-    let value = match attribute {
-        PostureAttribute::OsVersion => PostureValue::Version(if flag { 14 } else { 11 }, 0, 1),
-        _ => PostureValue::Flag(flag),
+    let value = if attribute == PostureAttribute::OsVersion {
+        PostureValue::Version(if flag { 14 } else { 11 }, 0, 1)
+    } else {
+        PostureValue::Flag(flag)
     };
     Observation {
         value,
@@ -389,7 +390,7 @@ fn seen(decision: &Result<Permit, Deny>) -> String {
 fn whole(set: &PolicySet, asked: &Asked) -> String {
     let policies = set.policies.iter().map(|policy| policy.policy.clone());
     let policies = cedar_policy::PolicySet::from_policies(policies).unwrap();
-    let parties = Parties::new(&asked.principal, asked.action, &asked.app).unwrap();
+    let parties = Parties::new(&asked.principal, asked.action, &asked.app, None).unwrap();
     let request = parties
         .ask(Facts::ALL, &asked.request(), asked.now)
         .unwrap();
@@ -406,7 +407,7 @@ fn whole(set: &PolicySet, asked: &Asked) -> String {
     let entities = Entities::from_entities(parties.entities, Some(schema())).unwrap();
     let response = Authorizer::new().is_authorized(&request, &policies, &entities);
     match set.verdict(&response) {
-        Verdict::Permit(policies) => format!("permit {policies:?}"),
+        Verdict::Permit(grant) => format!("permit {:?}", grant.policies),
         Verdict::Deny(deny) => seen(&Err(deny)),
     }
 }

@@ -104,8 +104,10 @@ fn an_unknown_action_is_found() {
     assert_snapshot!(problem("@id(\"x\")\npermit (\n  principal,\n  action == Masugata::Action::\"raed\",\n  resource\n);"), @r###"
     unrecognized action `Masugata::Action::"raed"`
       --> wiki.cedar:4:13
-    help: did you mean `Masugata::Action::"use"`?
+    help: did you mean `Masugata::Action::"read"`?
     "###);
+    let message = problem("@id(\"x\") permit (principal, action == Action::\"read\", resource);");
+    assert!(message.contains("all begin with `Masugata::`"), "{message}");
 }
 
 #[test]
@@ -332,7 +334,7 @@ fn all_problems_of_all_files_are_told_at_once() {
 
     unrecognized action `Masugata::Action::"raed"`
       --> b.cedar:2:39
-    help: did you mean `Masugata::Action::"use"`?
+    help: did you mean `Masugata::Action::"read"`?
     "###);
 }
 

@@ -119,7 +119,8 @@ impl Builder<'_> {
             let help = "listen on `127.0.0.1` or `[::1]`, or write `allow_remote = true` and see to who can reach it";
             self.report.error(at, message, help.to_owned());
         }
-        if ingress.is_some_and(|ingress| ingress.listen.contains(&listen)) {
+        // Port 0 is a port of its own every time.
+        if listen.port() != 0 && ingress.is_some_and(|ingress| ingress.listen.contains(&listen)) {
             let message = format!(
                 "{} is also an address of `[ingress]`",
                 quoted(&listen.to_string())

@@ -31,7 +31,8 @@ pub struct Ingress {
     /// Whether a device certificate is asked for on hosts that no `[[ingress.client_certificate]]` names.
     #[schemars(extend("default" = defaults::CLIENT_CERTIFICATES.word()))]
     pub client_certificates: Option<Text<Word<ClientCertificateMode>>>,
-    /// Server certificates, chosen by the name the client asks for; the first also serves clients that name none.
+    /// Server certificates, chosen by the name the client asks for. A client that names none is served only while there
+    /// is exactly one.
     #[schemars(required, extend("minItems" = 1))]
     pub certificate: Option<Vec<CertificateFiles>>,
     /// Other rules for single hosts; the first that names the host counts.

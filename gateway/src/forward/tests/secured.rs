@@ -224,7 +224,7 @@ async fn a_file_that_is_missing_or_wrong_is_named_at_load() {
     let missing = ca.dir.path().join("missing.pem");
     let wrong = ca.dir.path().join("wrong.pem");
     std::fs::write(&wrong, "not a certificate").unwrap();
-    for (file, message) in [(missing, "cannot be read"), (wrong, "holds no certificate")] {
+    for (file, message) in [(missing, "cannot be read"), (wrong, "no certificate found")] {
         let configured = app(encrypted(address, "localhost", Some(file.clone())));
         let crate::config::Backend::Proxy(upstream) = &configured.backend else {
             panic!()

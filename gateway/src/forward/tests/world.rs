@@ -13,11 +13,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use masugata_certs::Profile;
 use masugata_policy::Level;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::{AppForward, Body, ForwardError, Instance, Lease, Outbound, forward};
+use crate::audit::fixtures;
 use crate::audit::trail::CompletionTrail;
 use crate::capability::SystemEntropy;
 use crate::config::{
@@ -27,6 +29,7 @@ use crate::config::{
 use crate::connection::{Connection, Peer, Protocol, TlsFacts};
 use crate::denial::DenialReason;
 use crate::exchange::RequestId;
+use crate::upstream::TlsTerms;
 
 /// A lease that a test can end.
 #[derive(Clone, Default)]
@@ -42,12 +45,20 @@ impl Lease for Tether {
     }
 }
 
+/// A completion on a record of its own, which goes with it.
 pub(super) fn trail() -> Arc<CompletionTrail> {
-    Arc::new(CompletionTrail {})
+    fixtures::trail()
 }
 
 pub(super) fn instance() -> Arc<Instance> {
-    Arc::new(Instance::new(Arc::new(SystemEntropy::default())))
+    Arc::new(Instance::new(
+        Arc::new(SystemEntropy::default()),
+        TlsTerms {
+            profile: Profile::CryptrecRecommended,
+            hybrid: true,
+            time: Arc::new(rustls::time_provider::DefaultTimeProvider),
+        },
+    ))
 }
 
 pub(super) fn upstream(addresses: &[SocketAddr]) -> Upstream {
@@ -219,6 +230,8 @@ fn connection(remote: SocketAddr, protocol: Protocol) -> Arc<Connection> {
         remote,
         local: remote,
         peer: Peer::Anonymous,
+        identity_problem: None,
+        vouched: std::sync::atomic::AtomicU64::default(),
         tls: TlsFacts {
             server_name: None,
             client_certificate: ClientCertificateMode::Off,

@@ -27,8 +27,10 @@ pub(super) async fn offer(
         .device()
         .map(masugata_certs::VerifiedPeer::thumbprint);
     if let Some(identity) = state.issuers.cached(token, thumbprint, now) {
+        shared.metrics.tokens_hit.increment();
         return Offer::Verified(credentials(&identity));
     }
+    shared.metrics.tokens_missed.increment();
     // Only a token that has to be verified is held up: a lock must not end what is already proved.
     let source = Source::of(connection);
     let instant = shared.clock.monotonic();

@@ -1,0 +1,148 @@
+//! Who proves what to whom at our door: server certificates, device CAs and revocation lists, read from their files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use masugata_certs::{
+    ClientAuth, DeviceAuthorities, Profile, Revocations, ServerCertificates, ServerOptions,
+};
+
+use super::Environment;
+use super::build::{Problems, problem, read};
+use crate::capability::Clock;
+use crate::config::error::LoadError;
+use crate::config::{Config, TlsProfile};
+use crate::tls::{ALPN, TlsConfigs};
+
+/// Certificates, authorities and lists, read and checked against each other.
+pub(super) struct Trust {
+    pub(super) tls: TlsConfigs,
+    pub(super) certificates: Arc<ServerCertificates>,
+    pub(super) authorities: Arc<DeviceAuthorities>,
+    pub(super) revocations: Revocations,
+}
+
+impl Trust {
+    pub(super) fn load(config: &Config, environment: &Environment) -> Result<Self, LoadError> {
+        let profile = profile(config.ingress.tls_profile);
+        let mut problems = Problems::default();
+        let certificates = problems
+            .collect(load_certificates(config, profile))
+            .map(Arc::new);
+        let authorities = problems
+            .collect(load_authorities(config, profile))
+            .map(Arc::new);
+        let revocations = authorities
+            .as_ref()
+            .and_then(|authorities| problems.collect(load_revocations(config, authorities)));
+        let Problems(found) = problems;
+        let (Some(certificates), Some(authorities), Some(revocations)) =
+            (certificates, authorities, revocations)
+        else {
+            return Err(LoadError { problems: found });
+        };
+        let time = Arc::new(TlsTime(Arc::clone(&environment.clock)));
+        let options = |client_auth: ClientAuth| ServerOptions {
+            profile,
+            hybrid: config.ingress.hybrid_key_exchange,
+            certificates: Arc::clone(&certificates),
+            client_auth,
+            alpn: &ALPN,
+            time: time.clone(),
+        };
+        let tls = TlsConfigs::build(options, &authorities)
+            .map_err(|error| problem(&config.path, error.to_string(), None))?;
+        Ok(Self {
+            tls,
+            certificates,
+            authorities,
+            revocations,
+        })
+    }
+}
+
+/// The profile of that name in the library of identities and keys.
+pub(crate) fn profile(profile: TlsProfile) -> Profile {
+    match profile {
+        TlsProfile::CryptrecRecommended => Profile::CryptrecRecommended,
+        TlsProfile::CryptrecHigh => Profile::CryptrecHigh,
+    }
+}
+
+fn load_certificates(config: &Config, profile: Profile) -> Result<ServerCertificates, LoadError> {
+    let files = &config.ingress.certificates;
+    let mut pairs = Vec::new();
+    for certificate in files {
+        pairs.push((read(&certificate.chain)?, read(&certificate.key)?));
+    }
+    let pairs: Vec<(&[u8], &[u8])> = pairs
+        .iter()
+        .map(|(chain, key)| (chain.as_slice(), key.as_slice()))
+        .collect();
+    ServerCertificates::load(&pairs, profile).map_err(|error| {
+        let file = files
+            .get(error.file)
+            .map_or(config.path.as_path(), |pair| pair.chain.as_path());
+        problem(file, error.to_string(), None)
+    })
+}
+
+fn load_authorities(config: &Config, profile: Profile) -> Result<DeviceAuthorities, LoadError> {
+    let files = &config.devices.authorities;
+    let contents = files
+        .iter()
+        .map(|file| read(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    DeviceAuthorities::load(&contents, profile).map_err(|error| {
+        let file = files
+            .get(error.file)
+            .map_or(config.path.as_path(), PathBuf::as_path);
+        problem(
+            file,
+            error.to_string(),
+            Some("expected PEM certificates of the CAs that issue device certificates"),
+        )
+    })
+}
+
+fn load_revocations(
+    config: &Config,
+    authorities: &DeviceAuthorities,
+) -> Result<Revocations, LoadError> {
+    let files = &config.devices.revocation_lists;
+    let contents = files
+        .iter()
+        .map(|file| read(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    Revocations::load(&contents, authorities).map_err(|error| {
+        let file = files
+            .get(error.file)
+            .map_or(config.path.as_path(), PathBuf::as_path);
+        problem(
+            file,
+            error.to_string(),
+            Some("expected CRLs, PEM or DER, signed by one of devices.authorities"),
+        )
+    })
+}
+
+/// rustls asks for the time through this, so that tests move it too.
+#[derive(Clone)]
+pub(super) struct TlsTime(pub(super) Arc<dyn Clock>);
+
+impl std::fmt::Debug for TlsTime {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TlsTime")
+    }
+}
+
+impl rustls::time_provider::TimeProvider for TlsTime {
+    fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_seconds()).ok()?;
+        Some(rustls_pki_types::UnixTime::since_unix_epoch(
+            std::time::Duration::from_secs(seconds),
+        ))
+    }
+}
