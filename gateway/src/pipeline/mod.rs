@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Request, Response};
+use http::request::Parts;
+use http::{HeaderValue, Response};
 use hyper::body::Incoming;
 
 use crate::audit::event::Outcome;
@@ -44,11 +45,11 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     busy: Busy,
-    request: Request<Incoming>,
+    head: Parts,
+    body: Incoming,
     violation: Option<Violation>,
 ) -> Response<Body> {
     let state = shared.state();
-    let (head, body) = request.into_parts();
     let exchange = Exchange {
         id: shared.next_request_id(),
         connection,
