@@ -17,6 +17,7 @@ pub mod sink;
 mod text;
 pub mod trail;
 pub mod verify;
+mod words;
 mod writer;
 
 pub use sink::{AuditError, Auditor, Counters, Kept, Unavailable};
