@@ -231,6 +231,7 @@ impl Recorded {
             parties: setup::parties(8, now),
             connection: Arc::new(Connection {
                 id: 1,
+                door: masugata::connection::Door::Ingress,
                 remote: ([192, 0, 2, 17], 50_000).into(),
                 local: ([192, 0, 2, 1], 443).into(),
                 peer: Peer::Anonymous,

@@ -7,11 +7,21 @@ pub use masugata_certs::{IdentityError, Peer, VerifiedPeer};
 
 use crate::config::ClientCertificateMode;
 
+/// Which way somebody came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// The reverse proxy in front of apps.
+    Ingress,
+    /// The forward proxy to the Internet.
+    Egress,
+}
+
 /// Facts that hold for as long as the connection does; shared by all its requests.
 #[derive(Debug)]
 pub struct Connection {
     /// Counts up from 1 since start; joins records of one connection.
     pub id: u64,
+    pub door: Door,
     /// The client, after the `PROXY` protocol where that is spoken.
     pub remote: SocketAddr,
     /// Our own side.

@@ -75,6 +75,18 @@ pub enum DenialReason {
     Overloaded,
     /// A defect in the gateway; the log has the details.
     Internal,
+    /// Egress: the port is open for no destination, and not for this one.
+    DestinationPortRefused,
+    /// Egress: the name leads to addresses that are not the public Internet's, and nothing excepts them.
+    DestinationProhibited,
+    /// Egress: a policy asks for a reason, which the device's user can give.
+    ReasonNeeded,
+    /// Egress: a required list of domains has never been loaded.
+    ListsUnavailable,
+    /// Egress: the tunnel's ClientHello names another host than the CONNECT request did.
+    SniMismatch,
+    /// Egress: the tunnel must begin with a ClientHello, and does not.
+    TunnelNotTls,
 }
 
 /// Where on the request's way it was refused.
@@ -85,6 +97,8 @@ pub enum Stage {
     Posture,
     Decide,
     Limit,
+    /// Egress only: resolving the name, and judging its addresses.
+    Reach,
     Record,
     Forward,
 }
@@ -98,6 +112,7 @@ impl Stage {
             Self::Posture => "posture",
             Self::Decide => "decide",
             Self::Limit => "limit",
+            Self::Reach => "reach",
             Self::Record => "record",
             Self::Forward => "forward",
         }
@@ -106,7 +121,7 @@ impl Stage {
 
 impl DenialReason {
     /// Every reason, in the order they are documented.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::RequestMalformed,
         Self::RequestAmbiguous,
         Self::HeaderTooLarge,
@@ -140,6 +155,12 @@ impl DenialReason {
         Self::AuditUnavailable,
         Self::Overloaded,
         Self::Internal,
+        Self::DestinationPortRefused,
+        Self::DestinationProhibited,
+        Self::ReasonNeeded,
+        Self::ListsUnavailable,
+        Self::SniMismatch,
+        Self::TunnelNotTls,
     ];
 
     /// The stable code.
@@ -178,6 +199,12 @@ impl DenialReason {
             Self::AuditUnavailable => "audit-unavailable",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",
+            Self::DestinationPortRefused => "destination-port-refused",
+            Self::DestinationProhibited => "destination-prohibited",
+            Self::ReasonNeeded => "reason-needed",
+            Self::ListsUnavailable => "lists-unavailable",
+            Self::SniMismatch => "sni-mismatch",
+            Self::TunnelNotTls => "tunnel-not-tls",
         }
     }
 
@@ -190,7 +217,8 @@ impl DenialReason {
             | Self::MethodNotAllowed
             | Self::Misdirected
             | Self::RouteNotFound
-            | Self::LoopDetected => Stage::Route,
+            | Self::LoopDetected
+            | Self::DestinationPortRefused => Stage::Route,
             Self::DeviceCertificateMissing
             | Self::DeviceCertificateExpired
             | Self::DeviceCertificateRevoked
@@ -206,10 +234,19 @@ impl DenialReason {
             | Self::LockedOut
             | Self::AssuranceInsufficient => Stage::Authenticate,
             Self::PostureMissing | Self::PostureStale | Self::PostureFailing => Stage::Posture,
-            Self::NoPermit | Self::Forbidden | Self::PolicyError => Stage::Decide,
+            Self::NoPermit
+            | Self::Forbidden
+            | Self::PolicyError
+            | Self::ReasonNeeded
+            | Self::ListsUnavailable => Stage::Decide,
+            Self::DestinationProhibited => Stage::Reach,
             Self::QuotaExceeded | Self::Overloaded => Stage::Limit,
             Self::AuditUnavailable => Stage::Record,
-            Self::BodyTooLarge | Self::UpgradeNotAllowed | Self::Internal => Stage::Forward,
+            Self::BodyTooLarge
+            | Self::UpgradeNotAllowed
+            | Self::Internal
+            | Self::SniMismatch
+            | Self::TunnelNotTls => Stage::Forward,
         }
     }
 
@@ -240,12 +277,18 @@ impl DenialReason {
             | Self::NoPermit
             | Self::Forbidden
             | Self::PolicyError
-            | Self::UpgradeNotAllowed => StatusCode::FORBIDDEN,
+            | Self::UpgradeNotAllowed
+            | Self::DestinationPortRefused
+            | Self::DestinationProhibited
+            | Self::ReasonNeeded
+            | Self::SniMismatch
+            | Self::TunnelNotTls => StatusCode::FORBIDDEN,
             Self::LockedOut | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::IssuerUnavailable | Self::AuditUnavailable | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::IssuerUnavailable
+            | Self::AuditUnavailable
+            | Self::Overloaded
+            | Self::ListsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

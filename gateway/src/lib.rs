@@ -11,6 +11,8 @@ pub mod config;
 pub mod connection;
 pub mod demo;
 pub mod denial;
+pub mod destination;
+pub mod egress;
 pub mod exchange;
 pub mod forward;
 pub mod framing;

@@ -102,6 +102,7 @@ pub(crate) async fn accept(
         stream,
         Connection {
             id,
+            door: crate::connection::Door::Ingress,
             remote,
             local,
             peer,

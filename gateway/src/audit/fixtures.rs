@@ -105,6 +105,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn connection() -> Arc<Connection> {
     Arc::new(Connection {
         id: 7,
+        door: crate::connection::Door::Ingress,
         remote: "[::ffff:203.0.113.5]:50222".parse().unwrap(),
         local: "192.0.2.1:443".parse().unwrap(),
         peer: Peer::Anonymous,

@@ -282,6 +282,7 @@ impl<'a> Builder<'a> {
         Some(Config {
             path: self.path.clone(),
             ingress: ingress?,
+            egress: None,
             devices: devices?,
             // A list with a bad item is left out whole: the item has been reported, and `check` still looks at the rest.
             issuers: issuers.items.unwrap_or_default(),

@@ -5,6 +5,7 @@
 //! reason, `schema` makes the editors' schema and the reference, `redacted` shows what runs. Nothing here is an `Option` that has a default, and no string here was meant to be a URL.
 
 pub mod defaults;
+pub mod egress;
 pub mod error;
 mod hosts;
 pub mod load;
@@ -16,6 +17,7 @@ mod schema;
 mod shape;
 pub mod text;
 
+pub use self::egress::Egress;
 pub use self::hosts::host_matches;
 pub use self::load::{Examined, Loaded, Parsed};
 pub(crate) use self::load::{fit, parse_checked, read_text};
@@ -43,6 +45,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The first door.
     pub ingress: Ingress,
+    /// The second door; `None`: there is none.
+    pub egress: Option<Egress>,
     /// Who issues device certificates, which are revoked, and which devices exist.
     pub devices: Devices,
     /// Who vouches for users.

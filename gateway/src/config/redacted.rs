@@ -21,6 +21,7 @@ pub fn redacted(config: &Config) -> Value {
     let Config {
         path: file,
         ingress: door,
+        egress: _,
         devices: inventory,
         issuers,
         services,

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use masugata_policy::{Device, DevicePosture};
+use masugata_policy::{Device, DevicePosture, Principal};
 
 pub use self::csv::reference as csv_reference;
 pub use self::text::{Identity, Instant, PrincipalId, Version};
@@ -48,6 +48,8 @@ pub struct Record {
     /// What decisions see: id, kind, ownership, owner, groups, posture.
     pub device: Arc<Device>,
     pub state: DeviceState,
+    /// Who its certificate alone stands for at the egress; `None` where nobody is enrolled as owner.
+    pub owner: Option<Arc<Principal>>,
     /// Identities of its certificates, in the text form of `masugata_certs::DeviceIdentity`.
     pub identities: Vec<Box<str>>,
     pub serial: Option<Box<str>>,

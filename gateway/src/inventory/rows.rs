@@ -53,6 +53,7 @@ fn row(raw: raw::Device, default_max_age: Duration, report: &mut Report<'_>) -> 
         id_at: id.span.start,
         identities_at: identities.iter().map(|text| text.span.start).collect(),
         record: Record {
+            owner: None,
             device: Arc::new(device),
             state: raw.state.map_or(DeviceState::Active, |text| text.value.0),
             identities: identities.into_iter().map(|text| text.value.0).collect(),

@@ -73,6 +73,12 @@ fn error(reason: DenialReason) -> Option<Option<(&'static str, &'static str)>> {
         | DenialReason::UpgradeNotAllowed
         | DenialReason::AuditUnavailable
         | DenialReason::Overloaded
+        | DenialReason::DestinationPortRefused
+        | DenialReason::DestinationProhibited
+        | DenialReason::ReasonNeeded
+        | DenialReason::ListsUnavailable
+        | DenialReason::SniMismatch
+        | DenialReason::TunnelNotTls
         | DenialReason::Internal => return None,
     };
     Some(Some(error))

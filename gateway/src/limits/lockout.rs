@@ -141,6 +141,12 @@ pub fn counts_as_failure(reason: DenialReason) -> bool {
         | DenialReason::UpgradeNotAllowed
         | DenialReason::AuditUnavailable
         | DenialReason::Overloaded
+        | DenialReason::DestinationPortRefused
+        | DenialReason::DestinationProhibited
+        | DenialReason::ReasonNeeded
+        | DenialReason::ListsUnavailable
+        | DenialReason::SniMismatch
+        | DenialReason::TunnelNotTls
         | DenialReason::Internal => false,
     }
 }

@@ -15,9 +15,12 @@ pub(super) fn error_type(reason: DenialReason) -> &'static str {
         | DenialReason::BodyTooLarge
         | DenialReason::UpgradeNotAllowed => "http_request_error",
         DenialReason::RouteNotFound => "destination_not_found",
+        DenialReason::DestinationProhibited => "destination_ip_prohibited",
         DenialReason::LoopDetected => "proxy_loop_detected",
         DenialReason::Overloaded => "connection_limit_reached",
-        DenialReason::Internal | DenialReason::AuditUnavailable => "proxy_internal_error",
+        DenialReason::Internal
+        | DenialReason::AuditUnavailable
+        | DenialReason::ListsUnavailable => "proxy_internal_error",
         DenialReason::DeviceCertificateMissing
         | DenialReason::DeviceCertificateExpired
         | DenialReason::DeviceCertificateRevoked
@@ -38,7 +41,11 @@ pub(super) fn error_type(reason: DenialReason) -> &'static str {
         | DenialReason::NoPermit
         | DenialReason::Forbidden
         | DenialReason::PolicyError
-        | DenialReason::QuotaExceeded => "http_request_denied",
+        | DenialReason::QuotaExceeded
+        | DenialReason::DestinationPortRefused
+        | DenialReason::ReasonNeeded
+        | DenialReason::SniMismatch
+        | DenialReason::TunnelNotTls => "http_request_denied",
     }
 }
 

@@ -201,6 +201,36 @@ fn english(reason: DenialReason) -> Words {
             "An internal error occurred. Your request was not passed on.",
             "Try again. If it happens again, tell your administrator the request number.",
         ),
+        DenialReason::DestinationPortRefused => words(
+            "This port is not open",
+            "Only the usual web ports can be used for this destination.",
+            "Ask your administrator if this service needs another port.",
+        ),
+        DenialReason::DestinationProhibited => words(
+            "This name leads into a private network",
+            "The destination has an address that is not on the public Internet.",
+            "Check the address. Internal systems have addresses of their own.",
+        ),
+        DenialReason::ReasonNeeded => words(
+            "Say what you need it for",
+            "This service is not approved for everyone, but can be opened for a while with a reason.",
+            "Open the page of your refusals, write the reason, then try again.",
+        ),
+        DenialReason::ListsUnavailable => words(
+            "Temporarily closed",
+            "The lists of dangerous sites are not loaded yet, and without them there is no access.",
+            "Wait a few minutes and try again. If it lasts, tell your administrator.",
+        ),
+        DenialReason::SniMismatch => words(
+            "The program spoke to another site",
+            "It asked for one site and began to speak with another.",
+            "Update the program, and turn off encrypted ClientHello and \"secure DNS\" in it.",
+        ),
+        DenialReason::TunnelNotTls => words(
+            "Only encrypted connections",
+            "Only TLS may be spoken on this port, and the program spoke something else.",
+            "Use the https address. If the program cannot, ask your administrator.",
+        ),
     }
 }
 
@@ -370,6 +400,36 @@ fn japanese(reason: DenialReason) -> Words {
             "ゲートウェイで問題が発生しました",
             "内部エラーが発生しました。リクエストはアプリケーションに渡されていません。",
             "もう一度お試しください。繰り返す場合は、リクエスト番号を管理者にお伝えください。",
+        ),
+        DenialReason::DestinationPortRefused => words(
+            "このポートは利用できません",
+            "この接続先では、通常の Web のポートだけが利用できます。",
+            "別のポートが必要な場合は、管理者に相談してください。",
+        ),
+        DenialReason::DestinationProhibited => words(
+            "内部ネットワークの名前です",
+            "接続先のアドレスが、公開されたインターネット上にありません。",
+            "アドレスを確認してください。社内システムには社内用のアドレスがあります。",
+        ),
+        DenialReason::ReasonNeeded => words(
+            "利用目的の入力が必要です",
+            "このサービスは全員に許可されているものではありませんが、理由があれば一定時間利用できます。",
+            "拒否の一覧ページで利用目的を入力してから、もう一度お試しください。",
+        ),
+        DenialReason::ListsUnavailable => words(
+            "一時的に利用できません",
+            "危険なサイトの一覧がまだ読み込まれていません。一覧がない間は、アクセスを受け付けません。",
+            "数分待ってから、もう一度お試しください。続く場合は、管理者にお伝えください。",
+        ),
+        DenialReason::SniMismatch => words(
+            "接続先と通信相手が一致しません",
+            "要求された接続先と、実際に通信を始めた相手の名前が異なります。",
+            "アプリを更新し、ECH と「セキュア DNS」を無効にしてください。",
+        ),
+        DenialReason::TunnelNotTls => words(
+            "暗号化された通信だけが利用できます",
+            "このポートでは TLS で暗号化された通信だけが利用できますが、別の通信が始まりました。",
+            "https のアドレスを使ってください。使えない場合は、管理者に相談してください。",
         ),
     }
 }

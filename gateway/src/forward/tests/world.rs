@@ -227,6 +227,7 @@ fn told(
 fn connection(remote: SocketAddr, protocol: Protocol) -> Arc<Connection> {
     Arc::new(Connection {
         id: 1,
+        door: crate::connection::Door::Ingress,
         remote,
         local: remote,
         peer: Peer::Anonymous,

@@ -1,0 +1,1 @@
+//! Registrable domains and the two spellings of international names.

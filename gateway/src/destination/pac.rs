@@ -1,0 +1,1 @@
+//! The proxy auto-configuration file: which destinations go through the gateway.

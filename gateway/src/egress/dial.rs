@@ -1,0 +1,1 @@
+//! A checked address becomes a connection; nothing is resolved again.

@@ -1,0 +1,1 @@
+//! What the door tells people: why something was refused, how to set a program up.

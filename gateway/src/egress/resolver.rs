@@ -1,0 +1,1 @@
+//! Names become addresses, once: fixed ones, the system, DNS over TLS or HTTPS.

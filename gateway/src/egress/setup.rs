@@ -1,0 +1,1 @@
+//! How browsers, systems and programs are told to use the gateway.

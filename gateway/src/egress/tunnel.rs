@@ -1,0 +1,1 @@
+//! A CONNECT tunnel from the 200 to its last byte.
