@@ -379,6 +379,13 @@ struct Named<T> {
     names: Vec<String>,
 }
 
+/// All or nothing, and the rest is looked at even so: `collect` into an `Option` would stop at the first item that was
+/// reported, and what is wrong with the others would come to light one by one.
+fn every<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let items: Vec<_> = items.collect();
+    items.into_iter().collect()
+}
+
 fn value_or<T>(text: Option<Text<T>>, default: T) -> T {
     text.map_or(default, |text| text.value)
 }

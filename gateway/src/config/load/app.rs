@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use masugata_policy::{Level, PostureAttribute, PostureRequirement};
 
-use super::{Builder, Named, value_or, values};
+use super::{Builder, Named, every, value_or, values};
 use crate::config::nearest::suggestion;
 use crate::config::text::{
     EditedHeader, Name, Size, Text, Unlimited, Vocabulary as _, Word, quoted,
@@ -34,10 +34,7 @@ impl Builder<'_> {
         );
         self.check_places(&raw);
         Named {
-            items: raw
-                .into_iter()
-                .map(|app| self.app(app, issuers, ingress))
-                .collect(),
+            items: every(raw.into_iter().map(|app| self.app(app, issuers, ingress))),
             names: kept,
         }
     }

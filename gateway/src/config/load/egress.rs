@@ -6,7 +6,7 @@ mod pac;
 
 use ipnet::IpNet;
 
-use super::{Builder, Purpose, value_or, values};
+use super::{Builder, Purpose, every, value_or, values};
 use crate::config::defaults::egress as defaults;
 use crate::config::egress::{
     AcceptedCredentials, CredentialWay, DnsServers, Egress, Reach, Resolver, ResolverKind,
@@ -262,7 +262,7 @@ impl Builder<'_> {
         let (Some(servers), Some(server_name)) = (raw.servers, raw.server_name) else {
             self.report.error(
                 at,
-                format!("`mode = {}` needs servers", quoted(mode.word())),
+                format!("`mode = \"{}\"` needs servers", mode.word()),
                 "write `servers = [\"1.1.1.1\"]` and `server_name = \"cloudflare-dns.com\"`, or those of your provider"
                     .to_owned(),
             );
@@ -312,16 +312,15 @@ impl Builder<'_> {
     }
 
     fn reach(&mut self, raw: Vec<raw::Reach>) -> Option<Vec<Reach>> {
-        raw.into_iter()
-            .map(|reach| {
-                self.check_ranges("exception", reach.ranges.as_deref().unwrap_or_default());
-                Some(Reach {
-                    hosts: values(Some(reach.hosts?)),
-                    ranges: values(Some(reach.ranges?)),
-                    ports: ports(Some(reach.ports?), &[]),
-                })
+        let all = raw.into_iter().map(|reach| {
+            self.check_ranges("exception", reach.ranges.as_deref().unwrap_or_default());
+            Some(Reach {
+                hosts: values(Some(reach.hosts?)),
+                ranges: values(Some(reach.ranges?)),
+                ports: ports(Some(reach.ports?), &[]),
             })
-            .collect()
+        });
+        every(all)
     }
 }
 

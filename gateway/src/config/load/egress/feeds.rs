@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Builder, Purpose, value_or, values};
+use super::super::{Builder, Purpose, every, value_or, values};
 use crate::config::defaults::egress as defaults;
 use crate::config::egress::{Feed, FeedEffect, FeedSource, FeedTrust};
 use crate::config::raw::egress as raw;
@@ -25,7 +25,7 @@ impl Builder<'_> {
                 "write `lists_directory = \"lists\"` under `[egress]`".to_owned(),
             );
         }
-        raw.into_iter().map(|feed| self.feed(feed)).collect()
+        every(raw.into_iter().map(|feed| self.feed(feed)))
     }
 
     fn feed(&mut self, raw: raw::Feed) -> Option<Feed> {
@@ -72,10 +72,10 @@ impl Builder<'_> {
                 })
             }
             (file, _) => {
-                let says = if file.is_some() { "both" } else { "neither" };
+                let says = if file.is_some() { "both" } else { "none" };
                 self.report.error(
                     at,
-                    format!("a list has {says} `file` and `url`"),
+                    format!("a list has {says} of `file` and `url`"),
                     "write one of them".to_owned(),
                 );
                 None

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Builder, values};
+use super::super::{Builder, every, values};
 use super::{NAME, ports};
 use crate::config::egress::CloudService;
 use crate::config::raw::egress as raw;
@@ -45,11 +45,14 @@ impl Builder<'_> {
                 (why, ClientCertificateMode::Required),
                 (pac, ClientCertificateMode::Off),
             ];
+            let mut rules = Vec::new();
             for (host, mode) in pages {
                 if let Some(host) = host {
-                    self.host_mode(host, mode, ingress);
+                    rules.push(self.host_mode(host, mode, ingress));
                 }
             }
+            // Before the others: the first that names the host counts.
+            ingress.client_certificates.splice(0..0, rules);
         }
         written.iter().map(|host| host.value.0.clone()).collect()
     }
@@ -68,8 +71,8 @@ impl Builder<'_> {
         &mut self,
         host: &Text<HostName>,
         mode: ClientCertificateMode,
-        ingress: &mut Ingress,
-    ) {
+        ingress: &Ingress,
+    ) -> ClientCertificateRule {
         let own = ingress
             .client_certificates
             .iter()
@@ -84,14 +87,10 @@ impl Builder<'_> {
                 "leave the host out there: what its pages need is known".to_owned(),
             );
         }
-        // Before the others: the first that names the host counts.
-        ingress.client_certificates.insert(
-            0,
-            ClientCertificateRule {
-                hosts: vec![host.value.0.clone()],
-                mode,
-            },
-        );
+        ClientCertificateRule {
+            hosts: vec![host.value.0.clone()],
+            mode,
+        }
     }
 
     pub(super) fn cloud_services(
@@ -113,9 +112,7 @@ impl Builder<'_> {
             "cloud service at",
             patterns.iter().map(|(host, at)| (host.as_str(), *at)),
         );
-        raw.into_iter()
-            .map(|service| self.cloud_service(service))
-            .collect()
+        every(raw.into_iter().map(|service| self.cloud_service(service)))
     }
 
     fn cloud_service(&mut self, raw: raw::CloudService) -> Option<CloudService> {

@@ -1,6 +1,6 @@
 //! `[egress.pac]`: how programs find the gateway.
 
-use super::super::{Builder, values};
+use super::super::{Builder, every, values};
 use crate::config::defaults::egress as defaults;
 use crate::config::egress::{DomainPattern, Pac, PacElsewhere, PacFile, PacScope};
 use crate::config::raw::egress as raw;
@@ -28,10 +28,11 @@ impl Builder<'_> {
             || vec![format!("HTTPS {name}:{port}")],
             |list| list.into_iter().map(|text| text.value.0).collect(),
         );
-        let files: Option<Vec<_>> = files
-            .into_iter()
-            .map(|file| self.pac_file(file, &proxies, own_hosts))
-            .collect();
+        let files = every(
+            files
+                .into_iter()
+                .map(|file| self.pac_file(file, &proxies, own_hosts)),
+        );
         Some(Pac {
             host: raw.host?.value.0,
             proxies,
@@ -100,7 +101,7 @@ impl Builder<'_> {
                 };
                 self.report.error(
                     at,
-                    format!("a PAC file has {says} `proxied` and `everything = true`"),
+                    format!("a PAC file has {says} of `proxied` and `everything = true`"),
                     "write one of them".to_owned(),
                 );
                 None

@@ -126,7 +126,10 @@ fn everything_that_can_be_written_is_understood() {
     assert!(!egress.reach[0].covers("a.corp.example", "10.9.9.9:80".parse().unwrap()));
     assert!(!egress.reach[0].covers("a.corp.example", "11.9.9.9:443".parse().unwrap()));
     assert!(!egress.reach[0].covers("corp.example.evil", "10.9.9.9:443".parse().unwrap()));
-    assert_eq!(egress.pac.as_ref().unwrap().proxies, ["HTTPS proxy.corp.example:8444"]);
+    assert_eq!(
+        egress.pac.as_ref().unwrap().proxies,
+        ["HTTPS proxy.corp.example:8444"]
+    );
     // The pages of this door are served by the first, each with the handshake it needs.
     let mode = |host| config.ingress.client_certificate_mode(host);
     assert_eq!(mode("why.corp.example"), ClientCertificateMode::Required);
@@ -140,7 +143,11 @@ fn everything_that_can_be_written_is_understood() {
 #[test]
 fn the_running_configuration_shows_the_door_without_keys_in_urls() {
     let shown = redacted(&parse(EVERYTHING).unwrap().config).to_string();
-    assert!(shown.contains("box-corp") && shown.contains("office-proxy") && shown.contains("lists.example"));
+    assert!(
+        shown.contains("box-corp")
+            && shown.contains("office-proxy")
+            && shown.contains("lists.example")
+    );
     assert!(!shown.contains("planted"));
 }
 
