@@ -97,7 +97,7 @@ impl Builder<'_> {
                 let says = if patterns.is_some() {
                     "both"
                 } else {
-                    "neither"
+                    "none"
                 };
                 self.report.error(
                     at,
