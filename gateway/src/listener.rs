@@ -274,9 +274,13 @@ fn http1(
         })
     };
     // No header timeout of hyper's: it would reset a timer for every request; `Activity` does with one wake-up per tick.
-    let serving = http1::Builder::new()
-        .max_headers(bounds.header_count)
-        .max_buf_size(bounds.header_bytes.max(8192))
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(bounds.header_bytes.max(8192));
+    // The guard has counted them before; told a number, hyper allocates for it with every request.
+    if bounds.header_count > HYPER_FIELDS {
+        builder.max_headers(bounds.header_count);
+    }
+    let serving = builder
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let watch = Watch::new(bounds, activity, Some(guard));
@@ -288,6 +292,9 @@ fn http1(
         watch,
     ))
 }
+
+/// Fields that hyper has room for on the stack.
+const HYPER_FIELDS: usize = 100;
 
 fn http2(
     shared: Arc<Shared>,
