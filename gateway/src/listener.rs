@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -185,6 +185,7 @@ async fn establish(
     }
     .increment();
     let activity = Arc::new(Activity {
+        shared: Arc::downgrade(&shared),
         in_flight: AtomicUsize::new(0),
         begun: AtomicU64::new(0),
         carried: AtomicU64::new(0),
@@ -274,9 +275,13 @@ fn http1(
         })
     };
     // No header timeout of hyper's: it would reset a timer for every request; `Activity` does with one wake-up per tick.
-    let serving = http1::Builder::new()
-        .max_headers(bounds.header_count)
-        .max_buf_size(bounds.header_bytes.max(8192))
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(bounds.header_bytes.max(8192));
+    // The guard has counted them before; told a number, hyper allocates for it with every request.
+    if bounds.header_count > HYPER_FIELDS {
+        builder.max_headers(bounds.header_count);
+    }
+    let serving = builder
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let watch = Watch::new(bounds, activity, Some(guard));
@@ -288,6 +293,9 @@ fn http1(
         watch,
     ))
 }
+
+/// Fields that hyper has room for on the stack.
+const HYPER_FIELDS: usize = 100;
 
 fn http2(
     shared: Arc<Shared>,
@@ -416,6 +424,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// What goes on on a connection, and the place it takes. A tunnel that a connection has become keeps both: it must not
 /// slip out of the caps and out of sight of a stop by changing its protocol.
 pub(crate) struct Activity {
+    // Weak: a stream that outlives the gateway must not keep it alive.
+    shared: Weak<Shared>,
     in_flight: AtomicUsize,
     begun: AtomicU64,
     /// Signs that somebody was able to look at an exchange.
@@ -446,6 +456,11 @@ impl Activity {
 pub(crate) struct Busy(Arc<Activity>);
 
 impl Busy {
+    /// The gateway, while there is one.
+    pub(crate) fn shared(&self) -> Option<Arc<Shared>> {
+        self.0.shared.upgrade()
+    }
+
     /// See [`crate::forward::Lease::is_carried`].
     pub(crate) fn is_carried(&self) {
         self.0.carried.fetch_add(1, Ordering::Relaxed);
