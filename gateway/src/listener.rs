@@ -125,10 +125,11 @@ async fn serve(
 ) {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
+    let generation = state.generation;
     let cut = shared.drain.cut.clone();
     let established = async {
-        stream.set_nodelay(true).map_err(Refused::Handshake)?;
-        let local = stream.local_addr().map_err(Refused::Handshake)?;
+        stream.set_nodelay(true).map_err(Refused::Socket)?;
+        let local = stream.local_addr().map_err(Refused::Socket)?;
         let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
             let (stream, source) = proxy_protocol::read(stream)
                 .await
@@ -155,8 +156,16 @@ async fn serve(
     drop(state);
     let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
-        Ok(Err(Refused::Handshake(error))) => {
-            shared.metrics.handshake_failed(tls::cause(&error));
+        Ok(Err(Refused::Handshake(refused))) => {
+            shared.metrics.handshake_failed(refused.failure);
+            tracing::debug!(%remote, error = %refused.error, "no TLS connection");
+            refused.record(&shared, generation);
+            return;
+        }
+        Ok(Err(Refused::Socket(error))) => {
+            shared
+                .metrics
+                .handshake_failed(HandshakeFailure::ClientGone);
             tracing::debug!(%remote, %error, "no TLS connection");
             return;
         }
@@ -205,7 +214,8 @@ async fn serve(
 enum Refused {
     Admission(AdmissionRefusal),
     ProxyProtocol(io::Error),
-    Handshake(io::Error),
+    Socket(io::Error),
+    Handshake(Box<tls::Refused>),
 }
 
 async fn speak(

@@ -54,6 +54,7 @@ pub(super) fn write_event(
         Event::Operation(operation) => {
             write_operation(buffer, caps, sequence, operation, &Remark::default(), head)
         }
+        Event::Handshake(handshake) => handshake::write(buffer, caps, sequence, handshake),
     })
 }
 
@@ -709,5 +710,6 @@ impl Serialize for Millis {
     }
 }
 
+mod handshake;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod checkpoint;
 pub mod event;
 mod file;
 mod fragments;
+pub mod handshakes;
 mod line;
 mod recover;
 pub mod sink;

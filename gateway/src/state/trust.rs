@@ -51,7 +51,7 @@ impl Trust {
             alpn: &ALPN,
             time: time.clone(),
         };
-        let tls = TlsConfigs::build(options, &authorities)
+        let tls = TlsConfigs::build(options, &authorities, Arc::clone(&certificates))
             .map_err(|error| problem(&config.path, error.to_string(), None))?;
         Ok(Self {
             tls,
