@@ -159,6 +159,12 @@ impl Gateway {
         capabilities: Capabilities,
     ) -> Result<Self, StartError> {
         let Capabilities { clock, entropy } = capabilities;
+        let (loaded, seen) = if loaded.config.runtime.watch {
+            let (loaded, seen) = reload::load_to_watch(loaded).await;
+            (loaded, Some(seen))
+        } else {
+            (loaded, None)
+        };
         let config = loaded.config.clone();
         let config_path = config.path.clone();
         let metrics = Metrics::new();
@@ -211,10 +217,11 @@ impl Gateway {
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
-        if config.runtime.watch {
+        if let Some(seen) = seen.filter(|_| config.runtime.watch) {
             tasks.spawn(reload::watch(
                 Arc::clone(&shared),
                 config_path.clone(),
+                seen,
                 background.clone(),
             )?);
         }
