@@ -326,6 +326,7 @@ async fn tidy(shared: Arc<Shared>, stop: CancellationToken) {
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut reports = tokio::time::interval(handshakes::INTERVAL);
     reports.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    reports.reset();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
