@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::error::{LoadError, Problem};
 use crate::config::{Config, Loaded};
+use crate::connection::Door;
 use crate::gateway::{Shared, load_off_thread};
 use crate::state::{Environment, State};
 
@@ -94,7 +95,9 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
         generation: state.generation,
         policy_version: state.policies.version().as_str().to_owned(),
     };
-    shared.admission.reconfigure(&state.config.ingress.bounds);
+    for door in [Door::Ingress, Door::Egress] {
+        shared.admission(door).reconfigure(state.bounds(door));
+    }
     shared.lockout.reconfigure(&state.config.lockout);
     shared.metrics.retain(
         |app| state.config.apps.iter().any(|known| known.name == app),
