@@ -4,15 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use masugata_policy::{
-    Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp,
+    Action, App, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp,
 };
 
-use super::authenticate::Credentials;
+use super::authenticate::{Credentials, Source};
 use super::posture::Assessed;
 use super::route::Routed;
 use crate::denial::Denial;
-use crate::issuer::Identity;
-use crate::state::{AppState, State};
+use crate::state::State;
 
 /// A request with the permit that covers it.
 pub(super) struct Authorized {
@@ -20,7 +19,7 @@ pub(super) struct Authorized {
     permit: Permit,
     /// When the credential behind the permit ends.
     expires_at: Timestamp,
-    identity: Option<Arc<Identity>>,
+    source: Source,
 }
 
 impl Authorized {
@@ -30,7 +29,7 @@ impl Authorized {
             principal: Arc::clone(self.permit.principal()),
             authentication: Arc::clone(self.permit.authentication()),
             expires_at: self.expires_at,
-            identity: self.identity,
+            source: self.source,
         };
         (self.routed, credentials)
     }
@@ -52,7 +51,8 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         authentication: &credentials.authentication,
         device: &device,
         action: routed.action,
-        app: &routed.app,
+        resource: routed.asked.resource(),
+        acr_values: &routed.asked.requirements().acr_values,
         method: routed.exchange.head.method.as_str(),
         host: &routed.host,
         path: routed.path(),
@@ -63,7 +63,7 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         routed,
         permit,
         expires_at: credentials.expires_at,
-        identity: credentials.identity,
+        source: credentials.source,
     })
 }
 
@@ -73,7 +73,9 @@ pub(super) struct Question<'a> {
     pub(super) authentication: &'a Arc<Authentication>,
     pub(super) device: &'a Arc<Device>,
     pub(super) action: Action,
-    pub(super) app: &'a AppState,
+    pub(super) resource: &'a Arc<App>,
+    /// To be named where a policy asks for a stronger credential.
+    pub(super) acr_values: &'a [String],
     pub(super) method: &'a str,
     pub(super) host: &'a str,
     pub(super) path: &'a str,
@@ -90,7 +92,7 @@ pub(super) fn ask(
         device: question.device,
         authentication: question.authentication,
         action: question.action,
-        app: &question.app.policy,
+        app: question.resource,
         facts: RequestFacts {
             method: question.method,
             host: question.host,
@@ -105,9 +107,7 @@ pub(super) fn ask(
         .map_err(|deny| {
             let mut denial = Denial::from(deny);
             if let Some(challenge) = denial.challenge.as_mut() {
-                challenge
-                    .acr_values
-                    .clone_from(&question.app.config.requirements.acr_values);
+                challenge.acr_values.extend_from_slice(question.acr_values);
             }
             denial
         })

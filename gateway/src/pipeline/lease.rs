@@ -90,8 +90,9 @@ impl DecisionLease {
         }
         let device = authenticate::device::establish(state, &self.connection, now)?;
         let credentials = self.credentials.still_good(state, &device, now)?;
-        authenticate::check_assurance(app, &credentials, now)?;
-        posture::check(app, &device, now)?;
+        let requirements = &app.config.requirements;
+        authenticate::check_assurance(requirements, &credentials, now)?;
+        posture::check(requirements, &device, now)?;
         let permit = decide::ask(
             state,
             &Question {
@@ -99,7 +100,8 @@ impl DecisionLease {
                 authentication: &credentials.authentication,
                 device: &device,
                 action: request.action,
-                app,
+                resource: &app.policy,
+                acr_values: &requirements.acr_values,
                 method: request.method.as_str(),
                 host: &request.host,
                 path: request.path(),
