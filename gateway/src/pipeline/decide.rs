@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use masugata_policy::{
-    Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp,
+    Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Resource, Timestamp,
 };
 
 use super::posture::Assessed;
@@ -86,13 +86,14 @@ pub(super) fn ask(
         device: question.device,
         authentication: question.authentication,
         action: question.action,
-        app: &question.app.policy,
+        resource: Resource::App(&question.app.policy),
         facts: RequestFacts {
             method: question.method,
             host: question.host,
             path: question.path,
             address: question.address,
             networks: state.networks.containing(question.address),
+            reason_given: false,
         },
     };
     state

@@ -37,7 +37,7 @@ impl Admitted {
             principal: permit.principal(),
             device: permit.device(),
             authentication: permit.authentication(),
-            app: permit.app(),
+            app: &self.app().policy,
             audience: &self.app().config.audience,
             credential_until: self.0.expires_at(),
         }
