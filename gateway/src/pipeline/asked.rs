@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use masugata_policy::App;
+use masugata_policy::Resource;
 
 use crate::config::Requirements;
 use crate::limits::quota::AppLimits;
@@ -24,9 +24,9 @@ impl Asked {
     }
 
     /// What policies are asked about.
-    pub(super) fn resource(&self) -> &Arc<App> {
+    pub(super) fn resource(&self) -> Resource<'_> {
         match self {
-            Self::App(app) => &app.policy,
+            Self::App(app) => Resource::App(&app.policy),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use masugata_policy::{
-    Action, App, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp,
+    Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Resource, Timestamp,
 };
 
 use super::authenticate::{Credentials, Source};
@@ -57,6 +57,8 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         host: &routed.host,
         path: routed.path(),
         address: routed.client_address,
+        reason_given: false,
+        observe: false,
     };
     let permit = ask(state, &question, routed.exchange.received_at)?;
     Ok(Authorized {
@@ -73,13 +75,17 @@ pub(super) struct Question<'a> {
     pub(super) authentication: &'a Arc<Authentication>,
     pub(super) device: &'a Arc<Device>,
     pub(super) action: Action,
-    pub(super) resource: &'a Arc<App>,
+    pub(super) resource: Resource<'a>,
     /// To be named where a policy asks for a stronger credential.
     pub(super) acr_values: &'a [String],
     pub(super) method: &'a str,
     pub(super) host: &'a str,
     pub(super) path: &'a str,
     pub(super) address: IpAddr,
+    /// The person has said what the destination is needed for.
+    pub(super) reason_given: bool,
+    /// What no policy permits is let through, and marked.
+    pub(super) observe: bool,
 }
 
 pub(super) fn ask(
@@ -92,23 +98,27 @@ pub(super) fn ask(
         device: question.device,
         authentication: question.authentication,
         action: question.action,
-        app: question.resource,
+        resource: question.resource,
         facts: RequestFacts {
             method: question.method,
             host: question.host,
             path: question.path,
             address: question.address,
             networks: state.networks.containing(question.address),
+            reason_given: question.reason_given,
         },
     };
-    state
-        .policies
-        .decide(&request, state.zone.now(now))
-        .map_err(|deny| {
-            let mut denial = Denial::from(deny);
-            if let Some(challenge) = denial.challenge.as_mut() {
-                challenge.acr_values.extend_from_slice(question.acr_values);
-            }
-            denial
-        })
+    let now = state.zone.now(now);
+    let decided = if question.observe {
+        state.policies.decide_observing(&request, now)
+    } else {
+        state.policies.decide(&request, now)
+    };
+    decided.map_err(|deny| {
+        let mut denial = Denial::from(deny);
+        if let Some(challenge) = denial.challenge.as_mut() {
+            challenge.acr_values.extend_from_slice(question.acr_values);
+        }
+        denial
+    })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use http::{Method, Uri};
-use masugata_policy::{Action, Timestamp};
+use masugata_policy::{Action, Resource, Timestamp};
 
 use super::authenticate::{self, Credentials};
 use super::decide::{self, Question};
@@ -100,12 +100,14 @@ impl DecisionLease {
                 authentication: &credentials.authentication,
                 device: &device,
                 action: request.action,
-                resource: &app.policy,
+                resource: Resource::App(&app.policy),
                 acr_values: &requirements.acr_values,
                 method: request.method.as_str(),
                 host: &request.host,
                 path: request.path(),
                 address: request.client_address,
+                reason_given: false,
+                observe: false,
             },
             now,
         )?;

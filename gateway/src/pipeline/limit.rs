@@ -33,7 +33,7 @@ impl Admitted {
             principal: permit.principal(),
             device: permit.device(),
             authentication: permit.authentication(),
-            app: permit.app(),
+            app: &app.policy,
             audience: &app.config.audience,
             credential_until: self.0.expires_at(),
         }
