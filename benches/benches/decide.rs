@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use masugata_policy::{
-    Action, NetworkNames, Now, PolicySet, PolicySource, Request, RequestFacts, Timestamp,
+    Action, NetworkNames, Now, PolicySet, PolicySource, Request, RequestFacts, Resource, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -27,13 +27,14 @@ fn decide(criterion: &mut Criterion) {
         device: &parties.device,
         authentication: &parties.authentication,
         action: Action::Read,
-        app: &parties.app,
+        resource: Resource::App(&parties.app),
         facts: RequestFacts {
             method: "GET",
             host: "app-0.example",
             path: "/reports/2027/q1",
             address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 17)),
             networks: &networks,
+            reason_given: false,
         },
     };
     let mut group = criterion.benchmark_group("decide");

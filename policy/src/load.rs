@@ -14,7 +14,7 @@ use miette::Diagnostic;
 
 use crate::deny::{Challenge, Guidance};
 use crate::error::{LoadError, Problem, Text, line_starts, nearest};
-use crate::facts::{Facts, mentioned_by};
+use crate::facts::{Attributes, Facts, mentioned_by, resource_mentions};
 use crate::lint;
 use crate::schema::schema;
 use crate::set::{Compiled, PolicySource};
@@ -31,10 +31,11 @@ pub(crate) const ANNOTATIONS: [&str; 7] = [
     "challenge",
 ];
 
-const CHALLENGES: [(&str, Challenge); 3] = [
+const CHALLENGES: [(&str, Challenge); 4] = [
     ("mfa", Challenge::MultiFactor),
     ("phishing_resistant", Challenge::PhishingResistant),
     ("fresh", Challenge::Fresh),
+    ("reason", Challenge::Reason),
 ];
 
 /// Longest `@id`, in bytes: it is in every audit record.
@@ -333,7 +334,10 @@ impl<'a, 'b> Validated<'a, 'b> {
             .iter()
             .map(|candidate| {
                 let tree = candidate.tree.as_ref();
-                let found = tree.map(|tree| lint::unknown_facts(tree.body(), candidate.place()));
+                let found = tree.map(|tree| {
+                    let scope = Scope::of(&candidate.policy);
+                    lint::unknown_facts(tree.body(), &scope, candidate.place())
+                });
                 let found = found.unwrap_or_default();
                 let any = !found.is_empty();
                 problems.extend(found);
@@ -520,6 +524,7 @@ fn better_help(problem: &Problem) -> Option<String> {
         ("Masugata::Ownership", "company"),
         ("Masugata::Weekday", "monday"),
         ("Masugata::Level", "internal"),
+        ("Masugata::Credential", "certificate"),
     ];
     if !problem.message.contains("String") {
         return None;
@@ -543,17 +548,25 @@ fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
     let (line, _) = text.position(offset);
     let id = annotations.id.map_or_else(Box::default, |(id, _)| id);
     let guidance = annotations.guidance;
-    let (facts, mentions) = match tree {
+    let scope = Scope::of(&policy);
+    if annotations.challenge == Some(Challenge::Reason) && !scope.concerns_destinations_only() {
+        let help = "a reason can be given for a destination on the Internet; write `resource is Masugata::Destination`";
+        let message = "`@challenge(\"reason\")` on a policy that concerns apps";
+        problems.push(text.problem(Some(offset), message, Some(help.to_owned())));
+    }
+    problems.extend(lint::impossible_names(&policy, place));
+    let (facts, attributes, mentions) = match tree {
         Some(tree) => {
             problems.extend(lint::dead_comparisons(tree.body(), place));
             let mentions = lint::mentions(&policy, tree.body(), place);
-            (mentioned_by(tree.body()), mentions)
+            let attributes = resource_mentions(tree.body());
+            (mentioned_by(tree.body()), attributes, mentions)
         }
-        None => (Facts::ALL, Vec::new()),
+        None => (Facts::ALL, Attributes::ALL, Vec::new()),
     };
     Compiled {
         forbids: policy.effect() == Effect::Forbid,
-        scope: Scope::of(&policy),
+        scope,
         policy: policy.new_id(PolicyId::new(&id)),
         challenge: annotations.challenge,
         guidance: (guidance != Guidance::default()).then(|| Arc::new(guidance)),
@@ -561,6 +574,7 @@ fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
         file,
         line,
         facts,
+        attributes,
         mentions,
     }
 }

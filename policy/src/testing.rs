@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::destination::Destination;
 use crate::posture::{DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue};
 use crate::request::{
     Action, App, Authentication, Device, DeviceKind, Level, NetworkNames, Ownership, Principal,
-    PrincipalKind, Request, RequestFacts,
+    PrincipalKind, Request, RequestFacts, Resource,
 };
 use crate::set::{PolicySet, PolicySource};
 use crate::time::{Now, Timestamp};
@@ -70,11 +71,14 @@ pub(crate) struct Asked {
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) action: Action,
     pub(crate) app: Arc<App>,
+    /// Asked for instead of the app, if there is one.
+    pub(crate) destination: Option<Arc<Destination>>,
     pub(crate) method: String,
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) address: std::net::IpAddr,
     pub(crate) networks: NetworkNames,
+    pub(crate) reason_given: bool,
     pub(crate) now: Now,
 }
 
@@ -94,11 +98,13 @@ pub(crate) fn asked() -> Asked {
         )),
         action: Action::Read,
         app: Arc::new(App::new("wiki", Level::Internal, ["tools"])),
+        destination: None,
         method: "GET".to_owned(),
         host: "wiki.example".to_owned(),
         path: "/".to_owned(),
         address: [192, 0, 2, 1].into(),
         networks: Arc::from([]),
+        reason_given: false,
         now: Now::utc(AT),
     }
 }
@@ -110,13 +116,17 @@ impl Asked {
             device: &self.device,
             authentication: &self.authentication,
             action: self.action,
-            app: &self.app,
+            resource: match &self.destination {
+                Some(destination) => Resource::Destination(destination),
+                None => Resource::App(&self.app),
+            },
             facts: RequestFacts {
                 method: &self.method,
                 host: &self.host,
                 path: &self.path,
                 address: self.address,
                 networks: &self.networks,
+                reason_given: self.reason_given,
             },
         }
     }

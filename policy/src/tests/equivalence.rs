@@ -322,6 +322,8 @@ fn question() -> impl Strategy<Value = Asked> {
             authentication,
             action,
             app,
+            destination: None,
+            reason_given: false,
             method: http.0.to_owned(),
             host: http.1.to_owned(),
             path: http.2.to_owned(),
@@ -388,14 +390,14 @@ fn changed(mut asked: Asked, next: Asked, what: u16) -> Asked {
 fn seen(decision: &Result<Permit, Deny>) -> String {
     match decision {
         Ok(permit) => format!(
-            "permit {:?} until {:?} for {} {} {} {:?} {}",
+            "permit {:?} until {:?} for {} {} {} {:?} {:?}",
             permit.policies(),
             permit.holds_until(),
             permit.principal().revision(),
             permit.device().revision(),
             permit.authentication().revision(),
             permit.action(),
-            permit.app().revision(),
+            permit.app().map(|app| app.revision()),
         ),
         Err(deny) => format!(
             "{:?} {:?} {:?} {:?}",
@@ -408,7 +410,13 @@ fn seen(decision: &Result<Permit, Deny>) -> String {
 fn whole(set: &PolicySet, asked: &Asked) -> String {
     let policies = set.policies.iter().map(|policy| policy.policy.clone());
     let policies = cedar_policy::PolicySet::from_policies(policies).unwrap();
-    let parties = Parties::new(&asked.principal, asked.action, &asked.app, None).unwrap();
+    let parties = Parties::new(
+        &asked.principal,
+        asked.action,
+        asked.request().resource,
+        None,
+    )
+    .unwrap();
     let request = parties
         .ask(Facts::ALL, &asked.request(), asked.now)
         .unwrap();

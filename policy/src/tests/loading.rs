@@ -212,7 +212,7 @@ fn challenges_are_checked() {
 
     unknown challenge ``
       --> wiki.cedar:5:1
-    help: challenges are `mfa`, `phishing_resistant`, `fresh`
+    help: challenges are `mfa`, `phishing_resistant`, `fresh`, `reason`
 
     `@challenge` on a `permit`
       --> wiki.cedar:7:10
@@ -385,6 +385,8 @@ fn names_that_nothing_has_are_told_to_whoever_knows_the_names() {
   when { principal == Masugata::Service::"restore" && context.device.groups.contains("kiosk") };"#,
     );
     let known = Known {
+        categories: Some(&["c2"]),
+        cloud_services: Some(&["box-corp"]),
         apps: Some(&["wiki"]),
         app_groups: Some(&["tools"]),
         services: Some(&["backup"]),
