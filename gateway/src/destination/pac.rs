@@ -170,7 +170,21 @@ mod tests {
         ];
         let script = text(&file, &proxies, &["why.corp.example", "*.apps.example"]);
         let head = script.split("\nfunction").next().unwrap();
-        assert_snapshot!(head, @"");
+        assert_snapshot!(head, @r#"
+        // Which destinations go through the gateway. Made from its configuration by Masugata.
+        var gateway = "HTTPS a.example:8443; HTTPS b.example:8443";
+        var elsewhere = "PROXY office.example:3128";
+        var hosts = {
+          ".login.example": 1,
+          ".why.corp.example": 0
+        };
+        var domains = {
+          ".apps.example": 0,
+          ".box.com": 1,
+          ".corp.example": 0,
+          ".localhost": 0
+        };
+        "#);
     }
 
     #[test]
