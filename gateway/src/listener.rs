@@ -1,11 +1,13 @@
 //! From an accepted socket to served requests: admission, PROXY protocol, TLS, HTTP, and letting go in time.
 
+mod beside;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -16,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -29,7 +32,9 @@ use crate::limits::admission::{AdmissionRefusal, ConnectionSlot, HandshakeSlot};
 use crate::metrics::{Entered, HandshakeFailure, RefusedConnection};
 use crate::pipeline;
 use crate::proxy_protocol;
+use crate::state::State;
 use crate::tls::{self, Stream};
+use beside::{Bell, First};
 
 /// How connections learn that it is time to go, and how the gateway learns that they went.
 #[derive(Clone, Debug, Default)]
@@ -121,70 +126,64 @@ async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     remote: SocketAddr,
-    mut handshake: HandshakeSlot,
+    handshake: HandshakeSlot,
 ) {
+    // Boxed: what the handshake needs is gone once it is over, and most connections are idle most of the time.
+    let speaking = Box::pin(establish(shared, stream, remote, handshake)).await;
+    if let Some(speaking) = speaking {
+        speaking.await;
+    }
+}
+
+/// From a socket to what then serves it; `None` when it did not come to that.
+async fn establish(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    handshake: HandshakeSlot,
+) -> Option<Speaking> {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
     let generation = state.generation;
-    let cut = shared.drain.cut.clone();
-    let established = async {
-        stream.set_nodelay(true).map_err(Refused::Socket)?;
-        let local = stream.local_addr().map_err(Refused::Socket)?;
-        let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
-            let (stream, source) = proxy_protocol::read(stream)
-                .await
-                .map_err(Refused::ProxyProtocol)?;
-            if let Some(source) = source {
-                handshake
-                    .belongs_to(source.ip())
-                    .map_err(Refused::Admission)?;
-            }
-            (stream, source.unwrap_or(remote))
-        } else {
-            (stream, remote)
-        };
-        let (stream, connection) = tls::accept(&shared, &state, stream, remote, local)
-            .await
-            .map_err(Refused::Handshake)?;
-        Ok((stream, connection, handshake))
-    };
+    let established = tokio::time::timeout(
+        bounds.handshake_timeout,
+        shake_hands(&shared, &state, stream, remote, handshake),
+    );
     let established = tokio::select! {
-        established = tokio::time::timeout(bounds.handshake_timeout, established) => established,
-        () = cut.cancelled() => return,
+        established = established => established,
+        () = shared.drain.cut.cancelled() => return None,
     };
-    // Not kept for the life of the connection: a reload must be able to drop the old state.
-    drop(state);
     let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
         Ok(Err(Refused::Handshake(refused))) => {
             shared.metrics.handshake_failed(refused.failure);
             tracing::debug!(%remote, error = %refused.error, "no TLS connection");
             refused.record(&shared, generation);
-            return;
+            return None;
         }
         Ok(Err(Refused::Socket(error))) => {
             shared
                 .metrics
                 .handshake_failed(HandshakeFailure::ClientGone);
             tracing::debug!(%remote, %error, "no TLS connection");
-            return;
+            return None;
         }
         Ok(Err(Refused::Admission(refusal))) => {
             shared.metrics.connection_refused(refusal.into());
             tracing::debug!(%remote, ?refusal, "connection refused");
-            return;
+            return None;
         }
         Ok(Err(Refused::ProxyProtocol(error))) => {
             shared
                 .metrics
                 .connection_refused(RefusedConnection::ProxyProtocol);
             tracing::debug!(%remote, %error, "no PROXY protocol header");
-            return;
+            return None;
         }
         Err(_elapsed) => {
             shared.metrics.handshake_failed(HandshakeFailure::TimedOut);
             tracing::debug!(%remote, "TLS handshake took too long");
-            return;
+            return None;
         }
     };
     let handshakes = &shared.metrics;
@@ -195,19 +194,47 @@ async fn serve(
     }
     .increment();
     let activity = Arc::new(Activity {
+        shared: Arc::downgrade(&shared),
         in_flight: AtomicUsize::new(0),
         begun: AtomicU64::new(0),
         carried: AtomicU64::new(0),
-        cut: cut.clone(),
+        cut: shared.drain.cut.clone(),
         _slot: handshake.established(),
         _open: shared.metrics.connections.enter(),
         _tracked: shared.drain.connections.token(),
     });
-    let connection = Arc::new(connection);
-    tokio::select! {
-        () = speak(&shared, stream, &connection, &bounds, activity) => {}
-        () = cut.cancelled() => {}
-    }
+    Some(match connection.tls.protocol {
+        Protocol::Http1 => http1(shared, stream, Arc::new(connection), &bounds, activity),
+        Protocol::Http2 => http2(shared, stream, Arc::new(connection), &bounds, activity),
+    })
+}
+
+async fn shake_hands(
+    shared: &Shared,
+    state: &State,
+    stream: TcpStream,
+    remote: SocketAddr,
+    mut handshake: HandshakeSlot,
+) -> Result<(Stream, Connection, HandshakeSlot), Refused> {
+    stream.set_nodelay(true).map_err(Refused::Socket)?;
+    let local = stream.local_addr().map_err(Refused::Socket)?;
+    let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
+        let (stream, source) = proxy_protocol::read(stream)
+            .await
+            .map_err(Refused::ProxyProtocol)?;
+        if let Some(source) = source {
+            handshake
+                .belongs_to(source.ip())
+                .map_err(Refused::Admission)?;
+        }
+        (stream, source.unwrap_or(remote))
+    } else {
+        (stream, remote)
+    };
+    let (stream, connection) = tls::accept(shared, state, stream, remote, local)
+        .await
+        .map_err(Refused::Handshake)?;
+    Ok((stream, connection, handshake))
 }
 
 /// Why a connection ended before it was one.
@@ -218,46 +245,34 @@ enum Refused {
     Handshake(Box<tls::Refused>),
 }
 
-async fn speak(
-    shared: &Arc<Shared>,
-    stream: Stream,
-    connection: &Arc<Connection>,
-    bounds: &Bounds,
-    activity: Arc<Activity>,
-) {
-    let result = match connection.tls.protocol {
-        Protocol::Http1 => http1(shared, stream, connection, bounds, activity).await,
-        Protocol::Http2 => http2(shared, stream, connection, bounds, activity).await,
-    };
-    if let Err(error) = result {
-        tracing::debug!(connection = connection.id, %error, "connection ended");
-    }
-}
+/// Serves a connection to its end. Boxed by those who make it, so that neither protocol carries the room of the other;
+/// their requests are boxed as well, because hyper keeps room for one on every connection and moves it about.
+type Speaking = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn http1(
-    shared: &Arc<Shared>,
+fn http1(
+    shared: Arc<Shared>,
     stream: Stream,
-    connection: &Arc<Connection>,
+    connection: Arc<Connection>,
     bounds: &Bounds,
     activity: Arc<Activity>,
-) -> Result<(), hyper::Error> {
+) -> Speaking {
+    let id = connection.id;
     let (guarded, guard) = Guarded::new(stream, framing::Limits::of(bounds));
     let service = {
-        let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let shared = Arc::clone(&shared);
         let (activity, guard) = (Arc::clone(&activity), guard.clone());
         service_fn(move |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
             let violation = guard.refusal(&head);
             let switching = guard.switching(&head);
-            let busy = activity.begin();
-            let request = Request::from_parts(head, body);
-            let answer = pipeline::serve(
+            let answer = Box::pin(pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
-                busy,
-                request,
+                activity.begin(),
+                head,
+                body,
                 violation,
-            );
+            ));
             async move {
                 let response = answer.await;
                 if let Some(switching) = switching
@@ -270,40 +285,49 @@ async fn http1(
         })
     };
     // No header timeout of hyper's: it would reset a timer for every request; `Activity` does with one wake-up per tick.
-    let serving = http1::Builder::new()
-        .max_headers(bounds.header_count)
-        .max_buf_size(bounds.header_bytes.max(8192))
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(bounds.header_bytes.max(8192));
+    // The guard has counted them before; told a number, hyper allocates for it with every request.
+    if bounds.header_count > HYPER_FIELDS {
+        builder.max_headers(bounds.header_count);
+    }
+    let serving = builder
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let watch = Watch::new(bounds, activity, Some(guard));
-    drive(
+    Box::pin(drive(
         shared,
-        serving,
+        id,
+        Box::pin(serving),
         UpgradeableConnection::graceful_shutdown,
         watch,
-    )
-    .await
+    ))
 }
 
-async fn http2(
-    shared: &Arc<Shared>,
+/// Fields that hyper has room for on the stack.
+const HYPER_FIELDS: usize = 100;
+
+fn http2(
+    shared: Arc<Shared>,
     stream: Stream,
-    connection: &Arc<Connection>,
+    connection: Arc<Connection>,
     bounds: &Bounds,
     activity: Arc<Activity>,
-) -> Result<(), hyper::Error> {
+) -> Speaking {
+    let id = connection.id;
     let service = {
-        let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        let shared = Arc::clone(&shared);
         let activity = Arc::clone(&activity);
         service_fn(move |request: Request<Incoming>| {
-            let busy = activity.begin();
-            let answer = pipeline::serve(
+            let (head, body) = request.into_parts();
+            let answer = Box::pin(pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
-                busy,
-                request,
+                activity.begin(),
+                head,
+                body,
                 None,
-            );
+            ));
             async move { Ok::<_, Infallible>(answer.await) }
         })
     };
@@ -322,52 +346,85 @@ async fn http2(
         .enable_connect_protocol()
         .serve_connection(TokioIo::new(stream), service);
     let watch = Watch::new(bounds, activity, None);
-    drive(shared, serving, http2::Connection::graceful_shutdown, watch).await
+    Box::pin(drive(
+        shared,
+        id,
+        Box::pin(serving),
+        http2::Connection::graceful_shutdown,
+        watch,
+    ))
 }
 
 /// Serves a connection to its end, asking it to finish when the gateway drains or nothing was asked for too long.
 async fn drive<C>(
-    shared: &Shared,
-    serving: C,
+    shared: Arc<Shared>,
+    id: u64,
+    mut serving: Pin<Box<C>>,
     finish: impl Fn(Pin<&mut C>),
     mut watch: Watch,
-) -> Result<(), hyper::Error>
-where
+) where
     C: Future<Output = Result<(), hyper::Error>>,
 {
-    tokio::pin!(serving);
+    let mut bell = Bell::default();
     let mut draining = false;
-    let last_word = tokio::time::sleep(LAST_WORD);
-    tokio::pin!(last_word);
-    let mut leaving = false;
+    let mut last_word: Option<Pin<Box<Sleep>>> = None;
     loop {
-        let parting = tokio::select! {
-            biased;
-            result = &mut serving => return result,
-            () = shared.drain.begun.cancelled(), if !draining => {
-                draining = true;
-                true
-            }
-            () = &mut last_word, if leaving => {
-                if watch.is_untouched() {
-                    return Ok(());
+        let first = {
+            let rare = pin!(async {
+                tokio::select! {
+                    biased;
+                    () = shared.drain.cut.cancelled() => Call::End,
+                    () = shared.drain.begun.cancelled(), if !draining => Call::Drain,
+                    () = passed(&mut last_word) => Call::LastWord,
+                    verdict = watch.tick() => match verdict {
+                        Tick::Fine => Call::Nothing,
+                        Tick::Idle => Call::Leave,
+                        Tick::Stuck => Call::End,
+                    },
                 }
-                leaving = false;
-                false
-            }
-            verdict = watch.tick() => match verdict {
-                Tick::Fine => false,
-                Tick::Idle => true,
-                Tick::Stuck => return Ok(()),
-            },
+            });
+            beside::first(serving.as_mut(), rare, &mut bell).await
         };
-        if parting {
-            finish(serving.as_mut());
-            leaving = true;
-            last_word
-                .as_mut()
-                .reset(tokio::time::Instant::now() + LAST_WORD);
+        let call = match first {
+            First::Rare(call) => call,
+            First::Often(ended) => {
+                if let Err(error) = ended {
+                    tracing::debug!(connection = id, %error, "connection ended");
+                }
+                return;
+            }
+        };
+        match call {
+            Call::Nothing => continue,
+            Call::End => return,
+            Call::LastWord if watch.is_untouched() => return,
+            Call::LastWord => {
+                last_word = None;
+                continue;
+            }
+            Call::Drain => draining = true,
+            Call::Leave => {}
         }
+        finish(serving.as_mut());
+        last_word = Some(Box::pin(tokio::time::sleep(LAST_WORD)));
+    }
+}
+
+/// What ends a connection from outside, or nearly.
+enum Call {
+    Nothing,
+    /// The gateway drains.
+    Drain,
+    /// Nothing was asked for too long.
+    Leave,
+    LastWord,
+    End,
+}
+
+async fn passed(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(time) => time.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -377,6 +434,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// What goes on on a connection, and the place it takes. A tunnel that a connection has become keeps both: it must not
 /// slip out of the caps and out of sight of a stop by changing its protocol.
 pub(crate) struct Activity {
+    // Weak: a stream that outlives the gateway must not keep it alive.
+    shared: Weak<Shared>,
     in_flight: AtomicUsize,
     begun: AtomicU64,
     /// Signs that somebody was able to look at an exchange.
@@ -407,6 +466,11 @@ impl Activity {
 pub(crate) struct Busy(Arc<Activity>);
 
 impl Busy {
+    /// The gateway, while there is one.
+    pub(crate) fn shared(&self) -> Option<Arc<Shared>> {
+        self.0.shared.upgrade()
+    }
+
     /// See [`crate::forward::Lease::is_carried`].
     pub(crate) fn is_carried(&self) {
         self.0.carried.fetch_add(1, Ordering::Relaxed);

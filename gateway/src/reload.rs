@@ -173,7 +173,8 @@ pub(crate) async fn load_to_watch(loaded: Loaded) -> (Loaded, Fingerprints) {
 }
 
 /// Reloads when a file that the configuration names has changed in content since `seen`. Directories are watched, not
-/// files, because editors and Kubernetes replace files instead of writing them.
+/// files, because editors and Kubernetes replace files instead of writing them; the one with the record in it is not,
+/// but looked at.
 pub(crate) fn watch(
     shared: Arc<Shared>,
     path: PathBuf,
@@ -197,6 +198,7 @@ pub(crate) fn watch(
     let mut watched = BTreeSet::new();
     let config = Arc::clone(&shared.state().config);
     follow(&mut watcher, &mut watched, &config)?;
+    let mut beside = Stamps::of(&config);
     Ok(async move {
         let mut current = Fingerprints::take(Arc::clone(&config)).await;
         seen.learn(&current);
@@ -210,6 +212,7 @@ pub(crate) fn watch(
                 if let Err(error) = follow(&mut watcher, &mut watched, &config) {
                     tracing::warn!(%error, "cannot watch all files; they are looked at every half minute");
                 }
+                beside.learn(&config);
                 // What changed while it was being read has to be read again; what the new configuration names for the
                 // first time is read.
                 current = Fingerprints::take(config).await;
@@ -221,6 +224,9 @@ pub(crate) fn watch(
                     Some(()) => quiet(&mut changes).await,
                     None => return,
                 },
+                () = beside.change(&shared), if !beside.is_empty() => {
+                    tokio::time::sleep(QUIET).await;
+                }
                 () = tokio::time::sleep(LOOK_ANYWAY) => {}
             }
             current = Fingerprints::take(Arc::clone(&shared.state().config)).await;
@@ -257,18 +263,96 @@ fn follow(
     config: &Config,
 ) -> Result<(), notify::Error> {
     for file in config.files() {
-        let directory = if file.is_dir() {
-            Some(file.as_path())
-        } else {
-            file.parent()
-        };
-        if let Some(directory) = directory
+        if let Some(directory) = directory_of(&file)
+            && !holds_record(directory, config)
             && watched.insert(directory.to_owned())
         {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
         }
     }
     Ok(())
+}
+
+fn directory_of(file: &Path) -> Option<&Path> {
+    if file.is_dir() {
+        Some(file)
+    } else {
+        file.parent()
+    }
+}
+
+/// Whether the record is written there. The system tells of every write to every file of a directory that is watched, so
+/// each batch of records would wake somebody up to throw the news away.
+fn holds_record(directory: &Path, config: &Config) -> bool {
+    let same = |other: &Path| match (directory.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => directory == other,
+    };
+    config.audit.file.parent().is_some_and(same)
+}
+
+/// How often the files beside the record are looked at.
+const LOOK_BESIDE_RECORD: Duration = Duration::from_secs(1);
+
+/// Size, place and time of change of the files that lie beside the record, where nothing is watched.
+#[derive(Default)]
+struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
+
+/// Device, inode, size, and seconds and nanoseconds of the last change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Stamps {
+    fn of(config: &Config) -> Self {
+        let beside = config.files().into_iter().filter(|file| {
+            directory_of(file).is_some_and(|directory| holds_record(directory, config))
+        });
+        let mut stamps = BTreeMap::new();
+        for file in beside {
+            // A directory of policies in which somebody keeps the record: what is in it counts, and what is not yet.
+            let inside = file.is_dir().then(|| crate::state::policy_files(&file));
+            for file in inside.unwrap_or_else(|| vec![file]) {
+                let stamp = stamp(&file);
+                stamps.insert(file, stamp);
+            }
+        }
+        Self(stamps)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Goes on from what is there now; changes that are missed here are found by the fingerprints.
+    fn learn(&mut self, config: &Config) {
+        *self = Self::of(config);
+    }
+
+    /// Waits until one of the files is another. Can be given up at any time.
+    async fn change(&mut self, shared: &Shared) {
+        loop {
+            tokio::time::sleep(LOOK_BESIDE_RECORD).await;
+            let config = Arc::clone(&shared.state().config);
+            let Ok(current) = tokio::task::spawn_blocking(move || Self::of(&config)).await else {
+                continue;
+            };
+            if current.0 != self.0 {
+                *self = current;
+                return;
+            }
+        }
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::metadata(file).ok()?;
+    Some((
+        found.dev(),
+        found.ino(),
+        found.len(),
+        found.ctime(),
+        found.ctime_nsec(),
+    ))
 }
 
 /// Content of every file, hashed: touching a file, or a change to its neighbour, is not a reason to reload.
@@ -372,6 +456,24 @@ mod tests {
         let mut seen = before.clone();
         seen.learn(after);
         seen != *after
+    }
+
+    #[test]
+    fn every_way_to_change_a_file_changes_its_stamp() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, other) = (directory.path().join("a"), directory.path().join("b"));
+        assert_eq!(stamp(&file), None);
+        std::fs::write(&file, "one").unwrap();
+        let written = stamp(&file);
+        assert!(written.is_some());
+        std::fs::write(&other, "two").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        let replaced = stamp(&file);
+        assert_ne!(replaced, written);
+        std::fs::write(&file, "three").unwrap();
+        assert_ne!(stamp(&file), replaced);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(stamp(&file), None);
     }
 
     #[test]

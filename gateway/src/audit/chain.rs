@@ -113,14 +113,30 @@ pub fn unseal(line: &[u8]) -> Option<(&[u8], Hash)> {
 
 /// Writes `bytes` as lower-case hex into `text`, which is twice as long.
 pub(super) fn hex(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        let nibbles = [byte >> 4, byte & 15];
-        for (slot, nibble) in pair.iter_mut().zip(nibbles) {
-            *slot = DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-        }
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = PAIRS.get(usize::from(*byte)).copied().unwrap_or([b'0'; 2]);
     }
 }
+
+/// The digits of every byte.
+static PAIRS: [[u8; 2]; 256] = {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a nibble is below 16, a byte below 256; evaluated at compile time"
+    )]
+    const fn table() -> [[u8; 2]; 256] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut table = [[0; 2]; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+            byte += 1;
+        }
+        table
+    }
+    table()
+};
 
 fn digit(character: u8) -> Option<u8> {
     match character {

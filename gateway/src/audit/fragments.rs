@@ -9,7 +9,7 @@ use masugata_policy::Timestamp;
 use serde::Serialize;
 
 use super::line::put;
-use super::text::{Caps, Cutter};
+use super::text::{Caps, Cutter, Stamps};
 
 /// Fragments kept of one kind, about 300 bytes each. When there are more values than this, all are put into words anew.
 const MOST: usize = 4096;
@@ -23,6 +23,7 @@ pub(super) const ALWAYS: Window = (Timestamp::from_millis(i64::MIN), Timestamp::
 /// See the module's first lines.
 #[derive(Default)]
 pub(super) struct Fragments {
+    pub(super) stamps: Stamps,
     pub(super) apps: Kind,
     pub(super) principals: Kind,
     pub(super) authentications: Kind,

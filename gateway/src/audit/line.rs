@@ -17,7 +17,8 @@ use serde::{Serialize, Serializer};
 use super::chain::{Hash, Head, hex, seal};
 use super::event::{Completion, Decision, Event, Operation, Outcome, Verdict};
 use super::fragments::{ALWAYS, Fragments, Window, member};
-use super::text::{Caps, Cutter, Guarded, Stamp, Texts};
+use super::text::{Caps, Cutter, Guarded, Stamp, Stamps, Texts};
+use super::words;
 use crate::connection::{Connection, Protocol};
 use crate::denial::Stage;
 
@@ -50,7 +51,9 @@ pub(super) fn write_event(
         Event::Decision(decision) => {
             write_decision(buffer, caps, sequence, decision, query, fragments)
         }
-        Event::Completion(completion) => write_completion(buffer, caps, sequence, completion),
+        Event::Completion(completion) => {
+            write_completion(buffer, caps, sequence, completion, &mut fragments.stamps)
+        }
         Event::Operation(operation) => {
             write_operation(buffer, caps, sequence, operation, &Remark::default(), head)
         }
@@ -93,38 +96,11 @@ pub(super) fn put(buffer: &mut Vec<u8>, line: &impl Serialize) -> serde_json::Re
     line.serialize(&mut serde_json::Serializer::with_formatter(buffer, Guarded))
 }
 
-/// The part of a decision's line that is its own. What follows it is shared with other lines; see `write_parties`.
-#[derive(Serialize)]
-struct DecisionLine<'a> {
-    v: u8,
-    seq: u64,
-    time: Stamp,
-    r#type: &'static str,
-    log: &'static str,
-    request_id: Shown<crate::exchange::RequestId>,
-    generation: u64,
-    decision: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stage: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Texts::is_empty")]
-    policies: Texts<'a, Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy_version: Option<&'a str>,
-    #[serde(skip_serializing_if = "Texts::is_empty")]
-    observed_limits: Texts<'a, std::sync::Arc<str>>,
-    method: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    query: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'static str>,
-}
+/// How every line of this version begins.
+const BEGIN: &[u8] = const {
+    assert!(VERSION == 1);
+    br#"{"v":1,"seq":"#
+};
 
 fn write_decision(
     buffer: &mut Vec<u8>,
@@ -135,15 +111,61 @@ fn write_decision(
     fragments: &mut Fragments,
 ) -> serde_json::Result<()> {
     let mut cutter = Cutter::new(caps);
-    put(buffer, &DecisionLine::of(event, seq, query, &mut cutter))?;
-    // Reopens the object, for what is shared with other lines.
-    buffer.pop();
+    write_answer(buffer, event, seq, &mut cutter, &mut fragments.stamps)?;
+    write_question(buffer, event, query, &mut cutter)?;
     write_parties(buffer, event, &mut cutter, fragments)?;
     if !cutter.cut.is_empty() {
         member(buffer, "truncated", &cutter.cut)?;
     }
     buffer.push(b'}');
     Ok(())
+}
+
+/// Which line it is, when, and what was decided why.
+fn write_answer(
+    buffer: &mut Vec<u8>,
+    event: &Decision,
+    seq: u64,
+    cutter: &mut Cutter,
+    stamps: &mut Stamps,
+) -> serde_json::Result<()> {
+    let verdict = VerdictPart::of(&event.verdict);
+    words::number(buffer, BEGIN, seq)?;
+    words::text(buffer, b",\"time\":", stamps.of(event.at).as_str())?;
+    buffer.extend_from_slice(br#","type":"decision""#);
+    words::text(buffer, b",\"log\":", verdict.log())?;
+    words::request_id(buffer, b",\"request_id\":", event.request);
+    words::number(buffer, b",\"generation\":", event.generation)?;
+    words::text(buffer, b",\"decision\":", verdict.word)?;
+    words::text_if(buffer, b",\"code\":", verdict.code)?;
+    words::text_if(buffer, b",\"stage\":", verdict.stage.map(Stage::as_str))?;
+    let detail = verdict.detail.map(|text| cutter.text("detail", text));
+    words::text_if(buffer, b",\"detail\":", detail)?;
+    let policies = cutter.list("policies", verdict.policies);
+    words::texts(buffer, b",\"policies\":", &policies)?;
+    words::text_if(buffer, b",\"policy_version\":", verdict.version)?;
+    let observed = cutter.list("observed_limits", &event.observed_limits);
+    words::texts(buffer, b",\"observed_limits\":", &observed)
+}
+
+/// What was asked for.
+fn write_question(
+    buffer: &mut Vec<u8>,
+    event: &Decision,
+    query: bool,
+    cutter: &mut Cutter,
+) -> serde_json::Result<()> {
+    let method = cutter.text("method", event.method.as_str());
+    words::text(buffer, b",\"method\":", method)?;
+    let host = event.host.as_deref().map(|host| cutter.text("host", host));
+    words::text_if(buffer, b",\"host\":", host)?;
+    let path = cutter.path("path", event.uri.path());
+    words::text(buffer, b",\"path\":", path)?;
+    if query && let Some(query) = event.uri.query() {
+        words::text(buffer, b",\"query\":", cutter.path("query", query))?;
+    }
+    let action = event.action.map(Action::as_str);
+    words::text_if(buffer, b",\"action\":", action)
 }
 
 /// Who, proved how, on which device, over which connection, to which app.
@@ -232,42 +254,6 @@ fn same_freshness(device: &Device, now: Timestamp) -> Window {
     )
 }
 
-impl<'a> DecisionLine<'a> {
-    fn of(event: &'a Decision, seq: u64, query: bool, cutter: &mut Cutter) -> Self {
-        let verdict = VerdictPart::of(&event.verdict);
-        let failed_authentication = verdict.stage == Some(Stage::Authenticate);
-        Self {
-            v: VERSION,
-            seq,
-            time: Stamp::new(event.at),
-            r#type: "decision",
-            log: if failed_authentication {
-                "authentication"
-            } else {
-                "access"
-            },
-            request_id: Shown(event.request),
-            generation: event.generation,
-            decision: verdict.word,
-            code: verdict.code,
-            stage: verdict.stage.map(Stage::as_str),
-            detail: verdict.detail.map(|text| cutter.text("detail", text)),
-            policies: cutter.list("policies", verdict.policies),
-            policy_version: verdict.version,
-            observed_limits: cutter.list("observed_limits", &event.observed_limits),
-            method: cutter.text("method", event.method.as_str()),
-            host: event.host.as_deref().map(|host| cutter.text("host", host)),
-            path: cutter.path("path", event.uri.path()),
-            query: event
-                .uri
-                .query()
-                .filter(|_| query)
-                .map(|query| cutter.path("query", query)),
-            action: event.action.map(Action::as_str),
-        }
-    }
-}
-
 struct VerdictPart<'a> {
     word: &'static str,
     code: Option<&'static str>,
@@ -278,6 +264,14 @@ struct VerdictPart<'a> {
 }
 
 impl<'a> VerdictPart<'a> {
+    fn log(&self) -> &'static str {
+        if self.stage == Some(Stage::Authenticate) {
+            "authentication"
+        } else {
+            "access"
+        }
+    }
+
     fn of(verdict: &'a Verdict) -> Self {
         match verdict {
             Verdict::Permitted { policies, version } => Self {
@@ -521,70 +515,51 @@ impl<'a> ConnectionPart<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct CompletionLine<'a> {
-    v: u8,
-    seq: u64,
-    time: Stamp,
-    r#type: &'static str,
-    log: &'static str,
-    request_id: Shown<crate::exchange::RequestId>,
-    generation: u64,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    bytes_received: u64,
-    bytes_sent: u64,
-    duration_ms: Millis,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
-    attempts: u8,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    truncated: &'a [&'static str],
-}
-
 fn write_completion(
     buffer: &mut Vec<u8>,
     caps: Caps,
     seq: u64,
     event: &Completion,
+    stamps: &mut Stamps,
 ) -> serde_json::Result<()> {
     let mut cutter = Cutter::new(caps);
-    let (outcome, cause) = match event.outcome {
+    let (outcome, cause) = outcome(event.outcome);
+    let upstream = event
+        .upstream
+        .as_deref()
+        .map(|upstream| cutter.text("upstream", upstream));
+    words::number(buffer, BEGIN, seq)?;
+    words::text(buffer, b",\"time\":", stamps.of(event.at).as_str())?;
+    buffer.extend_from_slice(br#","type":"completion","log":"access""#);
+    words::request_id(buffer, b",\"request_id\":", event.request);
+    words::number(buffer, b",\"generation\":", event.generation)?;
+    words::text(buffer, b",\"outcome\":", outcome)?;
+    words::text_if(buffer, b",\"cause\":", cause)?;
+    if let Some(status) = event.status {
+        words::number(buffer, b",\"status\":", status.into())?;
+    }
+    words::number(buffer, b",\"bytes_received\":", event.bytes_received)?;
+    words::number(buffer, b",\"bytes_sent\":", event.bytes_sent)?;
+    words::millis(buffer, b",\"duration_ms\":", event.duration)?;
+    words::text_if(buffer, b",\"upstream\":", upstream)?;
+    words::number(buffer, b",\"attempts\":", event.attempts.into())?;
+    if !cutter.cut.is_empty() {
+        member(buffer, "truncated", &cutter.cut)?;
+    }
+    buffer.push(b'}');
+    Ok(())
+}
+
+/// The word for it, and what brought it about.
+fn outcome(outcome: Outcome) -> (&'static str, Option<&'static str>) {
+    match outcome {
         Outcome::Completed => ("completed", None),
         Outcome::ClientGone => ("client-gone", None),
         Outcome::UpstreamFailed(cause) => ("upstream-failed", Some(cause)),
         Outcome::TimedOut(which) => ("timed-out", Some(which)),
         Outcome::Cut(reason) => ("cut", Some(reason.code())),
         Outcome::ShutDown => ("shut-down", None),
-    };
-    let upstream = event
-        .upstream
-        .as_deref()
-        .map(|upstream| cutter.text("upstream", upstream));
-    put(
-        buffer,
-        &CompletionLine {
-            v: VERSION,
-            seq,
-            time: Stamp::new(event.at),
-            r#type: "completion",
-            log: "access",
-            request_id: Shown(event.request),
-            generation: event.generation,
-            outcome,
-            cause,
-            status: event.status,
-            bytes_received: event.bytes_received,
-            bytes_sent: event.bytes_sent,
-            duration_ms: Millis(event.duration),
-            upstream,
-            attempts: event.attempts,
-            truncated: &cutter.cut,
-        },
-    )
+    }
 }
 
 #[derive(Serialize)]
@@ -696,17 +671,6 @@ impl Hex {
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(std::str::from_utf8(&self.0).unwrap_or_default())
-    }
-}
-
-/// Milliseconds with three decimals, as a number.
-struct Millis(std::time::Duration);
-
-impl Serialize for Millis {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
-        // Exact below 285 years.
-        serializer.serialize_f64(micros as f64 / 1000.0)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Stages never write here; they return facts, and `pipeline` records them through a [`trail::Trail`].
 //! ```text
-//! Trail -> Auditor (bounded queue) -> writer thread -> line (JSON) -> chain (hash) -> file + checkpoint
+//! Trail -> Auditor (bounded queue) -> writer thread -> line (JSON) -> chain (hash) -> file
+//!                                     flush thread -> stable storage -> checkpoint
 //! ```
 //! `docs/audit-log.md` is the format's contract with everyone who reads the file; tests hold both to each other.
 
@@ -10,6 +11,7 @@ pub mod chain;
 mod checkpoint;
 pub mod event;
 mod file;
+mod flush;
 mod fragments;
 pub mod handshakes;
 mod line;
@@ -18,6 +20,7 @@ pub mod sink;
 mod text;
 pub mod trail;
 pub mod verify;
+mod words;
 mod writer;
 
 pub use sink::{AuditError, Auditor, Counters, Kept, Unavailable};

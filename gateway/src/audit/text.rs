@@ -136,13 +136,17 @@ impl<T> Texts<'_, T> {
     }
 }
 
+impl<T: AsRef<str>> Texts<'_, T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.items
+            .iter()
+            .map(|item| head_of(item.as_ref(), self.element))
+    }
+}
+
 impl<T: AsRef<str>> Serialize for Texts<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.items
-                .iter()
-                .map(|item| head_of(item.as_ref(), self.element)),
-        )
+        serializer.collect_seq(self.iter())
     }
 }
 
@@ -158,11 +162,13 @@ pub(super) fn head_of(value: &str, limit: usize) -> &str {
 #[derive(Clone, Copy)]
 pub(super) struct Stamp([u8; 24]);
 
+/// The first and the last instant, in milliseconds, that have a form in RFC 3339.
+const FIRST: i64 = -62_167_219_200_000;
+const LAST: i64 = 253_402_300_799_999;
+
 impl Stamp {
     /// Years outside 0 to 9999 have no form in RFC 3339; they become its first or last instant.
     pub(super) fn new(at: Timestamp) -> Self {
-        const FIRST: i64 = -62_167_219_200_000;
-        const LAST: i64 = 253_402_300_799_999;
         let millis = at.as_millis().clamp(FIRST, LAST);
         let (day, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
         let (year, month, day) = civil(day);
@@ -187,6 +193,30 @@ impl Stamp {
 
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Stamps of instants that are mostly within the same second.
+#[derive(Default)]
+pub(super) struct Stamps(Option<(i64, Stamp)>);
+
+impl Stamps {
+    pub(super) fn of(&mut self, at: Timestamp) -> Stamp {
+        let millis = at.as_millis();
+        let second = millis.div_euclid(1000);
+        if let Some((known, stamp)) = &mut self.0
+            && *known == second
+            && let Some([hundreds, tens, units]) = stamp.0.get_mut(20..23)
+        {
+            let of_second = millis.rem_euclid(1000);
+            let digit = |unit: i64| b'0' + u8::try_from(of_second / unit % 10).unwrap_or(0);
+            (*hundreds, *tens, *units) = (digit(100), digit(10), digit(1));
+            return *stamp;
+        }
+        let stamp = Stamp::new(at);
+        // One that was clamped is not of its second.
+        self.0 = (FIRST..=LAST).contains(&millis).then_some((second, stamp));
+        stamp
     }
 }
 
@@ -266,6 +296,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_kept_second_gives_the_same_stamps(
+            around in prop::sample::select(vec![FIRST, LAST, 0, 1_775_034_000_000]),
+            offsets in prop::collection::vec(-2500_i64..2500, 0..20),
+        ) {
+            let mut stamps = Stamps::default();
+            for offset in offsets {
+                let at = Timestamp::from_millis(around + offset);
+                let (kept, new) = (stamps.of(at), Stamp::new(at));
+                prop_assert_eq!(kept.as_str(), new.as_str());
+            }
+        }
+
         #[test]
         fn every_text_is_read_back_unchanged(value in any::<String>()) {
             let text = written(&value);

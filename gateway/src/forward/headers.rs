@@ -320,7 +320,7 @@ fn set_forwarding(headers: &mut HeaderMap, facts: &RequestFacts<'_>) {
         facts.client
     };
     let mut text = Text::<64>::default();
-    let _ = write!(text, "{}", address.to_canonical());
+    let _ = text.push_address(address.to_canonical());
     if facts.trusted {
         append_to_list(headers, &FORWARDED_FOR, text.as_bytes());
         keep_or_set(headers, &FORWARDED_PROTO, || {
@@ -346,14 +346,20 @@ fn write_forwarded<const N: usize>(
     address: IpAddr,
     host: &HeaderValue,
 ) -> fmt::Result {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => write!(text, "for={v4}")?,
-        IpAddr::V6(v6) => write!(text, "for=\"[{v6}]\"")?,
-    }
+    let address = address.to_canonical();
+    let (before, after) = match address {
+        IpAddr::V4(_) => ("for=", ""),
+        IpAddr::V6(_) => ("for=\"[", "]\""),
+    };
+    text.write_str(before)?;
+    text.push_address(address)?;
+    text.write_str(after)?;
     if let Ok(host) = host.to_str()
         && !host.contains(['"', '\\'])
     {
-        write!(text, ";host=\"{host}\"")?;
+        text.write_str(";host=\"")?;
+        text.write_str(host)?;
+        text.write_str("\"")?;
     }
     text.write_str(";proto=https")
 }
@@ -603,6 +609,23 @@ impl<const N: usize> Default for Text<N> {
 impl<const N: usize> Text<N> {
     fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// As it is displayed; IPv4, which most are, without the formatter's machinery.
+    fn push_address(&mut self, address: IpAddr) -> fmt::Result {
+        let IpAddr::V4(v4) = address else {
+            return write!(self, "{address}");
+        };
+        let mut separator = "";
+        for octet in v4.octets() {
+            self.write_str(separator)?;
+            separator = ".";
+            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+            let leading = usize::from(octet < 100) + usize::from(octet < 10);
+            let digits = digits.get(leading..).unwrap_or_default();
+            self.write_str(std::str::from_utf8(digits).unwrap_or_default())?;
+        }
+        Ok(())
     }
 
     fn value(&self) -> Option<HeaderValue> {

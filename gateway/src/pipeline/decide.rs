@@ -7,6 +7,7 @@ use masugata_policy::{
     Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Timestamp,
 };
 
+use super::authenticate::Credentials;
 use super::posture::Assessed;
 use super::route::Routed;
 use crate::denial::Denial;
@@ -15,7 +16,7 @@ use crate::state::{AppState, State};
 
 /// A request with the permit that covers it.
 pub(super) struct Authorized {
-    routed: Routed,
+    routed: Box<Routed>,
     permit: Permit,
     /// When the credential behind the permit ends.
     expires_at: Timestamp,
@@ -23,8 +24,15 @@ pub(super) struct Authorized {
 }
 
 impl Authorized {
-    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Permit, Timestamp) {
-        (self.routed, self.permit, self.expires_at)
+    /// The request, and what a lease holds on to.
+    pub(super) fn into_parts(self) -> (Box<Routed>, Credentials) {
+        let credentials = Credentials {
+            principal: Arc::clone(self.permit.principal()),
+            authentication: Arc::clone(self.permit.authentication()),
+            expires_at: self.expires_at,
+            identity: self.identity,
+        };
+        (self.routed, credentials)
     }
     pub(super) fn routed(&self) -> &Routed {
         &self.routed
@@ -34,10 +42,6 @@ impl Authorized {
     }
     pub(super) fn expires_at(&self) -> Timestamp {
         self.expires_at
-    }
-    /// What the token said, if there was one.
-    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
-        self.identity.as_ref()
     }
 }
 

@@ -1,16 +1,14 @@
 //! Fifth stage: rate limits of the person, the device, the address and the app. After the decision, so that a stranger
 //! cannot use up somebody's quota.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
 use masugata_policy::{Permit, Timestamp};
 
+use super::authenticate::Credentials;
 use super::decide::Authorized;
+use super::route::Routed;
 use crate::assertion::Facts;
 use crate::audit::trail;
 use crate::denial::Denial;
-use crate::exchange::Exchange;
 use crate::limits::quota::LimitSubject;
 use crate::state::AppState;
 
@@ -20,9 +18,6 @@ pub(super) struct Admitted(Authorized);
 impl Admitted {
     pub(super) fn permit(&self) -> &Permit {
         self.0.permit()
-    }
-    pub(super) fn authorized(&self) -> &Authorized {
-        &self.0
     }
     pub(super) fn app(&self) -> &AppState {
         &self.0.routed().app
@@ -42,14 +37,8 @@ impl Admitted {
             credential_until: self.0.expires_at(),
         }
     }
-    pub(in crate::pipeline) fn into_parts(self) -> (Exchange, Arc<AppState>, IpAddr, bool) {
-        let (routed, _permit, _expires_at) = self.0.into_parts();
-        (
-            routed.exchange,
-            routed.app,
-            routed.client_address,
-            routed.from_trusted_forwarder,
-        )
+    pub(super) fn into_parts(self) -> (Box<Routed>, Credentials) {
+        self.0.into_parts()
     }
 }
 

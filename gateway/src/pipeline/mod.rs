@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Request, Response};
+use http::request::Parts;
+use http::{HeaderValue, Response};
 use hyper::body::Incoming;
 
 use crate::audit::event::Outcome;
@@ -35,28 +36,29 @@ use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
-use lease::DecisionLease;
+use lease::{DecisionLease, LeasedRequest};
 use limit::Admitted;
-use route::Target;
+use route::{Routed, Target};
 
 /// Answers one request, whatever happens to it.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     busy: Busy,
-    request: Request<Incoming>,
+    head: Parts,
+    body: Incoming,
     violation: Option<Violation>,
 ) -> Response<Body> {
     let state = shared.state();
-    let (head, body) = request.into_parts();
-    let exchange = Exchange {
+    // Boxed: what is handed from stage to stage is then a pointer.
+    let exchange = Box::new(Exchange {
         id: shared.next_request_id(),
         connection,
         head,
         body,
         received_at: shared.clock.now(),
         started: shared.clock.monotonic(),
-    };
+    });
     let id = exchange.id;
     let mut trail = Trail::open(
         &shared.auditor,
@@ -72,13 +74,12 @@ pub(crate) async fn serve(
     trail.metrics = Some(Arc::clone(&shared.metrics.unrouted));
     // Read only when the answer is ours to give, but the request will be gone by then.
     let preferences = Preferences::of(&exchange.head);
-    let halt = match run(&shared, &state, exchange, violation, trail, busy).await {
+    let halt = match run(&shared, &state, exchange, violation, &mut trail, busy).await {
         Ok(response) => return response,
         Err(halt) => halt,
     };
     let (response, completion, outcome) = match halt {
-        Halt::Denied(denied) => {
-            let (denial, mut trail) = *denied;
+        Halt::Denied(denial) => {
             let app = trail
                 .facts
                 .app
@@ -93,7 +94,7 @@ pub(crate) async fn serve(
             trail.denied(&denial);
             let response =
                 respond::denial(&denial, preferences, id, &state.config.pages, challenge);
-            (response, trail.into_completion(), Outcome::Completed)
+            (response, trail.complete(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
             tracing::debug!(request = %id, %error, "not forwarded");
@@ -119,7 +120,7 @@ pub(crate) async fn serve(
 /// Why a request does not come back from upstream.
 enum Halt {
     /// A stage said no; the record is still to be written.
-    Denied(Box<(Denial, Trail)>),
+    Denied(Box<Denial>),
     /// It was permitted, and the upstream failed.
     Failed(ForwardError, Arc<CompletionTrail>),
     /// The gateway itself is the resource.
@@ -129,25 +130,21 @@ enum Halt {
 async fn run(
     shared: &Arc<Shared>,
     state: &Arc<State>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     violation: Option<Violation>,
-    mut trail: Trail,
+    trail: &mut Trail,
     busy: Busy,
 ) -> Result<Response<Body>, Halt> {
-    match examine(shared, state, exchange, violation, &mut trail).await {
-        Err(denial) => Err(Halt::Denied(Box::new((denial, trail)))),
-        Ok(Examined::WellKnown(response)) => {
-            Err(Halt::Answered(*response, trail.into_completion()))
-        }
-        Ok(Examined::Admitted(admitted)) => {
-            forward(shared, state, *admitted, trail.into_completion(), busy).await
-        }
+    match examine(shared, state, exchange, violation, trail).await {
+        Err(denial) => Err(Halt::Denied(Box::new(denial))),
+        Ok(Examined::WellKnown(response)) => Err(Halt::Answered(*response, trail.complete())),
+        Ok(Examined::Admitted(admitted)) => forward(state, admitted, trail.complete(), busy).await,
     }
 }
 
 /// What may go on.
 enum Examined {
-    Admitted(Box<Admitted>),
+    Admitted(Admitted),
     WellKnown(Box<Response<Bytes>>),
 }
 
@@ -155,7 +152,7 @@ enum Examined {
 async fn examine(
     shared: &Arc<Shared>,
     state: &Arc<State>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     violation: Option<Violation>,
     trail: &mut Trail,
 ) -> Result<Examined, Denial> {
@@ -171,7 +168,7 @@ async fn examine(
         }
     };
     trail.metrics = Some(Arc::clone(&routed.app.metrics));
-    let authenticated = authenticate::establish(shared, state, *routed, facts).await?;
+    let authenticated = authenticate::establish(shared, state, routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;
     let admitted = limit::admit(authorized, facts)?;
@@ -182,11 +179,10 @@ async fn examine(
             Some(permit.version().clone()),
         )
         .map_err(|_full| DenialReason::AuditUnavailable)?;
-    Ok(Examined::Admitted(Box::new(admitted)))
+    Ok(Examined::Admitted(admitted))
 }
 
 async fn forward(
-    shared: &Arc<Shared>,
     state: &Arc<State>,
     admitted: Admitted,
     completion: Arc<CompletionTrail>,
@@ -207,8 +203,27 @@ async fn forward(
             completion,
         ));
     };
-    let lease = Arc::new(DecisionLease::new(shared, state, &admitted, busy));
-    let (exchange, app, client_address, from_trusted_forwarder) = admitted.into_parts();
+    let (routed, credentials) = admitted.into_parts();
+    let Routed {
+        exchange,
+        app,
+        action,
+        host,
+        decoded_path,
+        client_address,
+        from_trusted_forwarder,
+    } = *routed;
+    let request = LeasedRequest {
+        host,
+        uri: exchange.head.uri.clone(),
+        decoded_path,
+        method: exchange.head.method.clone(),
+        action,
+        app: Arc::clone(&app.name),
+        client_address,
+    };
+    let connection = Arc::clone(&exchange.connection);
+    let lease = DecisionLease::new(state.generation, connection, credentials, request, busy);
     let outbound = Outbound {
         head: exchange.head,
         body: exchange.body,
@@ -219,7 +234,7 @@ async fn forward(
         assertion: Some(assertion),
         from_trusted_forwarder,
         trail: Arc::clone(&completion),
-        lease,
+        lease: Arc::new(lease),
     };
     match forward::forward(outbound).await {
         Ok(response) => {

@@ -21,7 +21,7 @@ use crate::state::{AppState, State};
 
 /// A request with the app it is for.
 pub(super) struct Routed {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     pub(super) app: Arc<AppState>,
     pub(super) action: Action,
     /// Lower case, without port.
@@ -50,7 +50,7 @@ pub(super) enum Target {
 
 pub(super) fn resolve(
     state: &State,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     violation: Option<Violation>,
     facts: &mut Facts,
 ) -> Result<Target, Denial> {

@@ -450,3 +450,206 @@ fn a_kept_fragment_says_what_a_new_one_would() {
         );
     }
 }
+
+/// The slow, obvious version: the part of a decision's line that is its own, by the serialiser.
+#[derive(Serialize)]
+struct DecisionLine<'a> {
+    v: u8,
+    seq: u64,
+    time: Stamp,
+    r#type: &'static str,
+    log: &'static str,
+    request_id: Shown<crate::exchange::RequestId>,
+    generation: u64,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Texts::is_empty")]
+    policies: Texts<'a, Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Texts::is_empty")]
+    observed_limits: Texts<'a, std::sync::Arc<str>>,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+}
+
+impl<'a> DecisionLine<'a> {
+    fn of(event: &'a Decision, seq: u64, query: bool, cutter: &mut Cutter) -> Self {
+        let verdict = VerdictPart::of(&event.verdict);
+        Self {
+            v: VERSION,
+            seq,
+            time: Stamp::new(event.at),
+            r#type: "decision",
+            log: verdict.log(),
+            request_id: Shown(event.request),
+            generation: event.generation,
+            decision: verdict.word,
+            code: verdict.code,
+            stage: verdict.stage.map(Stage::as_str),
+            detail: verdict.detail.map(|text| cutter.text("detail", text)),
+            policies: cutter.list("policies", verdict.policies),
+            policy_version: verdict.version,
+            observed_limits: cutter.list("observed_limits", &event.observed_limits),
+            method: cutter.text("method", event.method.as_str()),
+            host: event.host.as_deref().map(|host| cutter.text("host", host)),
+            path: cutter.path("path", event.uri.path()),
+            query: event
+                .uri
+                .query()
+                .filter(|_| query)
+                .map(|query| cutter.path("query", query)),
+            action: event.action.map(Action::as_str),
+        }
+    }
+}
+
+/// As above.
+#[derive(Serialize)]
+struct CompletionLine<'a> {
+    v: u8,
+    seq: u64,
+    time: Stamp,
+    r#type: &'static str,
+    log: &'static str,
+    request_id: Shown<crate::exchange::RequestId>,
+    generation: u64,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    bytes_received: u64,
+    bytes_sent: u64,
+    duration_ms: Millis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    attempts: u8,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    truncated: &'a [&'static str],
+}
+
+/// Milliseconds with three decimals, as a number.
+struct Millis(Duration);
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
+        // Exact below 285 years.
+        serializer.serialize_f64(micros as f64 / 1000.0)
+    }
+}
+
+impl<'a> CompletionLine<'a> {
+    fn of(event: &'a Completion, seq: u64, cutter: &'a mut Cutter) -> Self {
+        let (outcome, cause) = outcome(event.outcome);
+        let upstream = event
+            .upstream
+            .as_deref()
+            .map(|upstream| cutter.text("upstream", upstream));
+        Self {
+            v: VERSION,
+            seq,
+            time: Stamp::new(event.at),
+            r#type: "completion",
+            log: "access",
+            request_id: Shown(event.request),
+            generation: event.generation,
+            outcome,
+            cause,
+            status: event.status,
+            bytes_received: event.bytes_received,
+            bytes_sent: event.bytes_sent,
+            duration_ms: Millis(event.duration),
+            upstream,
+            attempts: event.attempts,
+            truncated: &cutter.cut,
+        }
+    }
+}
+
+fn serialised(value: &impl Serialize) -> String {
+    let mut buffer = Vec::new();
+    put(&mut buffer, value).unwrap();
+    String::from_utf8(buffer).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn decisions_are_written_as_a_serialiser_writes_them(
+        at in any::<i64>(), id in any::<u128>(), seq in any::<u64>(), generation in any::<u64>(),
+        denied in any::<bool>(), reason in prop::sample::select(&DenialReason::ALL[..]),
+        detail in prop::option::of(any::<String>()),
+        policies in prop::collection::vec(any::<String>(), 0..70),
+        observed in prop::collection::vec(any::<String>(), 0..3),
+        method in "[A-Z!#$%&'*+.^_`|~-]{1,40}", path in "/[!-~&&[^#?<>`{}\"\\\\]]{0,40}",
+        host in prop::option::of("[a-z.]{0,2000}"), ask in prop::option::of("[a-z=&]{0,5000}"), query in any::<bool>(),
+    ) {
+        let policies: Arc<[Box<str>]> = policies.into_iter().map(String::into_boxed_str).collect();
+        let verdict = if denied {
+            let detail = detail.map(String::into_boxed_str);
+            Verdict::Denied { reason, detail, policies, version: None }
+        } else {
+            Verdict::Permitted { policies, version: None }
+        };
+        let event = Decision {
+            at: Timestamp::from_millis(at),
+            request: crate::exchange::RequestId(id),
+            generation,
+            verdict,
+            observed_limits: observed.into_iter().map(Arc::from).collect(),
+            method: method.parse().unwrap(),
+            uri: ask.map_or(path.clone(), |ask| format!("{path}?{ask}")).parse().unwrap(),
+            host: host.map(String::into_boxed_str),
+            ..full_decision()
+        };
+        let (mut cutter, mut other) = (Cutter::new(Caps::USUAL), Cutter::new(Caps::USUAL));
+        let mut buffer = Vec::new();
+        write_answer(&mut buffer, &event, seq, &mut cutter, &mut Stamps::default()).unwrap();
+        write_question(&mut buffer, &event, query, &mut cutter).unwrap();
+        buffer.push(b'}');
+        let expected = serialised(&DecisionLine::of(&event, seq, query, &mut other));
+        prop_assert_eq!(String::from_utf8(buffer).unwrap(), expected);
+        prop_assert_eq!(cutter.cut, other.cut);
+    }
+
+    #[test]
+    fn completions_are_written_as_a_serialiser_writes_them(
+        at in any::<i64>(), id in any::<u128>(), seq in any::<u64>(), micros in any::<u64>(),
+        status in prop::option::of(any::<u16>()), bytes in any::<(u64, u64)>(), attempts in any::<u8>(),
+        upstream in prop::option::of(any::<String>()),
+        outcome in prop::sample::select(vec![
+            Outcome::Completed, Outcome::ClientGone, Outcome::UpstreamFailed("upstream-closed"),
+            Outcome::TimedOut("total"), Outcome::Cut(DenialReason::NoPermit), Outcome::ShutDown,
+        ]),
+    ) {
+        let event = Completion {
+            at: Timestamp::from_millis(at),
+            request: crate::exchange::RequestId(id),
+            outcome,
+            status,
+            bytes_received: bytes.0,
+            bytes_sent: bytes.1,
+            duration: Duration::from_micros(micros),
+            upstream: upstream.map(Arc::from),
+            attempts,
+            ..completion(1)
+        };
+        let mut buffer = Vec::new();
+        write_completion(&mut buffer, Caps::USUAL, seq, &event, &mut Stamps::default()).unwrap();
+        let mut cutter = Cutter::new(Caps::USUAL);
+        let expected = serialised(&CompletionLine::of(&event, seq, &mut cutter));
+        prop_assert_eq!(String::from_utf8(buffer).unwrap(), expected);
+    }
+}

@@ -50,6 +50,21 @@ fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 #[test]
+fn addresses_are_written_as_they_are_displayed() {
+    for address in [
+        "0.0.0.0",
+        "1.20.255.100",
+        "203.0.113.9",
+        "10.99.101.0",
+        "2001:db8::7",
+    ] {
+        let mut text = Text::<64>::default();
+        text.push_address(address.parse().unwrap()).unwrap();
+        assert_eq!(text.as_bytes(), address.as_bytes());
+    }
+}
+
+#[test]
 fn fields_of_one_hop_end_here() {
     for name in [
         "connection",

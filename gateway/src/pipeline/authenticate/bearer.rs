@@ -39,7 +39,8 @@ pub(super) async fn offer(
     if let Err(locked) = shared.lockout.check(&source, instant) {
         return Offer::Failed(locked.into());
     }
-    match state.issuers.verify(token, thumbprint, now).await {
+    // Boxed: hardly any request comes here, and none should carry the room for it.
+    match Box::pin(state.issuers.verify(token, thumbprint, now)).await {
         Ok(identity) => {
             shared.lockout.succeeded(&source);
             Offer::Verified(credentials(identity))

@@ -59,13 +59,13 @@ impl Credentials {
 
 /// A request from a known device and a known principal with enough assurance.
 pub(super) struct Authenticated {
-    routed: Routed,
+    routed: Box<Routed>,
     device: Arc<Device>,
     credentials: Credentials,
 }
 
 impl Authenticated {
-    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Arc<Device>, Credentials) {
+    pub(in crate::pipeline) fn into_parts(self) -> (Box<Routed>, Arc<Device>, Credentials) {
         (self.routed, self.device, self.credentials)
     }
     pub(super) fn routed(&self) -> &Routed {
@@ -86,7 +86,7 @@ enum Offer {
 pub(super) async fn establish(
     shared: &Shared,
     state: &State,
-    routed: Routed,
+    routed: Box<Routed>,
     facts: &mut Facts,
 ) -> Result<Authenticated, Denial> {
     let now = routed.exchange.received_at;
