@@ -122,6 +122,7 @@ fn configured_issuer(keys: KeySource) -> config::Issuer {
         token_types: vec!["at+jwt".into()],
         claims: ClaimNames {
             user: "sub".into(),
+            require_verified_email: true,
             name: "name".into(),
             groups: "groups".into(),
             roles: "roles".into(),

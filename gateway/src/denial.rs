@@ -9,7 +9,7 @@ use masugata_policy::{Challenge, Deny, DenyCause, Guidance, PolicyVersion, Postu
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DenialReason {
-    /// The request head breaks HTTP: framing, host, header syntax.
+    /// The request breaks HTTP: framing (of its body, too), host, header syntax.
     RequestMalformed,
     /// The path or a header name can be read in two ways.
     RequestAmbiguous,
@@ -71,7 +71,7 @@ pub enum DenialReason {
     UpgradeNotAllowed,
     /// The record cannot be written.
     AuditUnavailable,
-    /// More connections or streams than configured.
+    /// The gateway stops and can wait no longer for what it still carries.
     Overloaded,
     /// A defect in the gateway; the log has the details.
     Internal,

@@ -14,6 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::admin::Admin;
 use crate::audit::event::Operation;
+use crate::audit::handshakes::{self, Handshakes};
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     state: ArcSwap<State>,
     reloaded: Notify,
     pub(crate) auditor: Auditor,
+    /// Those who were refused before they could ask for anything.
+    pub(crate) strangers: Handshakes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) lockout: Lockout,
@@ -94,6 +97,13 @@ impl Shared {
             detail,
             policy_version: Some(state.policies.version().clone()),
         });
+    }
+
+    /// Puts on record how many handshakes were refused since the last time.
+    fn report_strangers(&self, last: bool) {
+        let generation = self.state().generation;
+        self.strangers
+            .report(&self.auditor, self.clock.now(), generation, last);
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {
@@ -149,6 +159,12 @@ impl Gateway {
         capabilities: Capabilities,
     ) -> Result<Self, StartError> {
         let Capabilities { clock, entropy } = capabilities;
+        let (loaded, seen) = if loaded.config.runtime.watch {
+            let (loaded, seen) = reload::load_to_watch(loaded).await;
+            (loaded, Some(seen))
+        } else {
+            (loaded, None)
+        };
         let config = loaded.config.clone();
         let config_path = config.path.clone();
         let metrics = Metrics::new();
@@ -165,6 +181,7 @@ impl Gateway {
             state: ArcSwap::from_pointee(state),
             reloaded: Notify::new(),
             auditor,
+            strangers: Handshakes::default(),
             admission: Admission::new(&config.ingress.bounds, &*entropy),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
             clock,
@@ -200,10 +217,11 @@ impl Gateway {
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
-        if config.runtime.watch {
+        if let Some(seen) = seen.filter(|_| config.runtime.watch) {
             tasks.spawn(reload::watch(
                 Arc::clone(&shared),
                 config_path.clone(),
+                seen,
                 background.clone(),
             )?);
         }
@@ -280,6 +298,7 @@ impl Gateway {
         }
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
+        self.shared.report_strangers(true);
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
         let written = tokio::task::spawn_blocking(move || auditor.close(RECORD_PATIENCE))
@@ -305,10 +324,17 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(10);
 async fn tidy(shared: Arc<Shared>, stop: CancellationToken) {
     let mut timer = tokio::time::interval(quota::PURGE_INTERVAL);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut reports = tokio::time::interval(handshakes::INTERVAL);
+    reports.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    reports.reset();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = timer.tick() => {}
+            _ = reports.tick() => {
+                shared.report_strangers(false);
+                continue;
+            }
         }
         shared.state().limits.purge();
         shared.count_decisions();

@@ -144,6 +144,7 @@ async fn establish(
 ) -> Option<Speaking> {
     let state = shared.state();
     let bounds = state.config.ingress.bounds.clone();
+    let generation = state.generation;
     let established = tokio::time::timeout(
         bounds.handshake_timeout,
         shake_hands(&shared, &state, stream, remote, handshake),
@@ -154,8 +155,16 @@ async fn establish(
     };
     let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
-        Ok(Err(Refused::Handshake(error))) => {
-            shared.metrics.handshake_failed(tls::cause(&error));
+        Ok(Err(Refused::Handshake(refused))) => {
+            shared.metrics.handshake_failed(refused.failure);
+            tracing::debug!(%remote, error = %refused.error, "no TLS connection");
+            refused.record(&shared, generation);
+            return None;
+        }
+        Ok(Err(Refused::Socket(error))) => {
+            shared
+                .metrics
+                .handshake_failed(HandshakeFailure::ClientGone);
             tracing::debug!(%remote, %error, "no TLS connection");
             return None;
         }
@@ -207,8 +216,8 @@ async fn shake_hands(
     remote: SocketAddr,
     mut handshake: HandshakeSlot,
 ) -> Result<(Stream, Connection, HandshakeSlot), Refused> {
-    stream.set_nodelay(true).map_err(Refused::Handshake)?;
-    let local = stream.local_addr().map_err(Refused::Handshake)?;
+    stream.set_nodelay(true).map_err(Refused::Socket)?;
+    let local = stream.local_addr().map_err(Refused::Socket)?;
     let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
         let (stream, source) = proxy_protocol::read(stream)
             .await
@@ -232,7 +241,8 @@ async fn shake_hands(
 enum Refused {
     Admission(AdmissionRefusal),
     ProxyProtocol(io::Error),
-    Handshake(io::Error),
+    Socket(io::Error),
+    Handshake(Box<tls::Refused>),
 }
 
 /// Serves a connection to its end. Boxed by those who make it, so that neither protocol carries the room of the other;

@@ -10,8 +10,8 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
 use crate::config::error::{LoadError, Problem};
+use crate::config::{Config, Loaded};
 use crate::gateway::{Shared, load_off_thread};
 use crate::state::{Environment, State};
 
@@ -156,11 +156,29 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// a directory that is not watched, and a queue of events can overflow.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
-/// Reloads when a file that the configuration names has changed in content. Directories are watched, not files, because
-/// editors and Kubernetes replace files instead of writing them; the one with the record in it is not, but looked at.
+/// Reads the configuration once more, and says what its files were before: what has changed since, while they were read
+/// or before anybody watched them, is seen when the watch begins. A change that cannot be taken over leaves what was
+/// loaded, and is then refused like at any reload.
+pub(crate) async fn load_to_watch(loaded: Loaded) -> (Loaded, Fingerprints) {
+    let mut seen = Fingerprints::take(Arc::new(loaded.config.clone())).await;
+    match load_off_thread(&loaded.config.path, None).await {
+        Ok(again) if refuse_what_needs_a_restart(&loaded.config, &again.config).is_ok() => {
+            (again, seen)
+        }
+        Ok(_) | Err(_) => {
+            seen.files.clear();
+            (loaded, seen)
+        }
+    }
+}
+
+/// Reloads when a file that the configuration names has changed in content since `seen`. Directories are watched, not
+/// files, because editors and Kubernetes replace files instead of writing them; the one with the record in it is not,
+/// but looked at.
 pub(crate) fn watch(
     shared: Arc<Shared>,
     path: PathBuf,
+    mut seen: Fingerprints,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()>, notify::Error> {
     // One word that something happened is enough.
@@ -181,21 +199,10 @@ pub(crate) fn watch(
     let config = Arc::clone(&shared.state().config);
     follow(&mut watcher, &mut watched, &config)?;
     let mut beside = Stamps::of(&config);
-    let mut seen = Fingerprints::of(&config);
     Ok(async move {
+        let mut current = Fingerprints::take(Arc::clone(&config)).await;
+        seen.learn(&current);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                change = changes.recv() => match change {
-                    Some(()) => quiet(&mut changes).await,
-                    None => return,
-                },
-                () = beside.change(&shared), if !beside.is_empty() => {
-                    tokio::time::sleep(QUIET).await;
-                }
-                () = tokio::time::sleep(LOOK_ANYWAY) => {}
-            }
-            let mut current = Fingerprints::take(&shared).await;
             while current != seen {
                 seen = current;
                 if reload(&shared, &path).await.is_err() {
@@ -208,9 +215,21 @@ pub(crate) fn watch(
                 beside.learn(&config);
                 // What changed while it was being read has to be read again; what the new configuration names for the
                 // first time is read.
-                current = Fingerprints::take(&shared).await;
+                current = Fingerprints::take(config).await;
                 seen.learn(&current);
             }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                change = changes.recv() => match change {
+                    Some(()) => quiet(&mut changes).await,
+                    None => return,
+                },
+                () = beside.change(&shared), if !beside.is_empty() => {
+                    tokio::time::sleep(QUIET).await;
+                }
+                () = tokio::time::sleep(LOOK_ANYWAY) => {}
+            }
+            current = Fingerprints::take(Arc::clone(&shared.state().config)).await;
         }
     })
 }
@@ -338,7 +357,7 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 /// Content of every file, hashed: touching a file, or a change to its neighbour, is not a reason to reload.
 #[derive(Clone, PartialEq, Eq)]
-struct Fingerprints {
+pub(crate) struct Fingerprints {
     files: BTreeMap<PathBuf, [u8; 32]>,
     /// As the configuration names them: what is in one of them is not new, even when it has just appeared.
     named: Vec<PathBuf>,
@@ -346,8 +365,7 @@ struct Fingerprints {
 
 impl Fingerprints {
     /// Off the threads that serve: lists of revoked certificates can be long.
-    async fn take(shared: &Shared) -> Self {
-        let config = Arc::clone(&shared.state().config);
+    async fn take(config: Arc<Config>) -> Self {
         match tokio::task::spawn_blocking(move || Self::of(&config)).await {
             Ok(taken) => taken,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -467,6 +485,13 @@ mod tests {
         let more = prints(&["c", "p"], &[("c", 1), ("p/a.cedar", 1), ("p/b.cedar", 1)]);
         assert!(is_read_again(&before, &more));
         assert!(is_read_again(&more, &before));
+    }
+
+    #[test]
+    fn a_file_that_changes_before_the_watch_begins_is_read_again() {
+        let loaded = prints(&["c", "i"], &[("c", 1), ("i", 1)]);
+        let watched = prints(&["c", "i"], &[("c", 1), ("i", 2)]);
+        assert!(is_read_again(&loaded, &watched));
     }
 
     #[test]

@@ -194,6 +194,9 @@ fn device(facts: Facts, request: &Request<'_>, now: Now) -> Result<Expression, U
     fields.add(Facts::DEVICE_OWNED, "owned_by_principal", || {
         Expression::new_bool(owned_by_principal(request))
     });
+    fields.add(Facts::DEVICE_SHARED, "shared", || {
+        Expression::new_bool(device.owner().is_none())
+    });
     fields.add(Facts::DEVICE_GROUPS, "groups", || strings(device.groups()));
     let posture = posture(facts, request, now)?;
     fields.pairs.push(("posture".to_owned(), posture));

@@ -37,9 +37,10 @@ impl Facts {
     pub(crate) const REQUEST_METHOD: Self = bit(33);
     pub(crate) const REQUEST_HOST: Self = bit(34);
     pub(crate) const REQUEST_PATH: Self = bit(35);
+    pub(crate) const DEVICE_SHARED: Self = bit(36);
 
     /// Everything there is to know.
-    pub(crate) const ALL: Self = Self(Self::POSTURE.0 | ((1 << 36) - (1 << 16)));
+    pub(crate) const ALL: Self = Self(Self::POSTURE.0 | ((1 << 37) - (1 << 16)));
 
     /// Facts of the device, whichever time it is.
     pub(crate) const DEVICE: Self = Self(
@@ -48,6 +49,7 @@ impl Facts {
             | Self::DEVICE_KIND.0
             | Self::DEVICE_OWNERSHIP.0
             | Self::DEVICE_OWNED.0
+            | Self::DEVICE_SHARED.0
             | Self::DEVICE_GROUPS.0,
     );
     /// Facts of the authentication.
@@ -80,11 +82,12 @@ impl Facts {
 }
 
 /// Every leaf but the posture attributes, by its path under `context`.
-const NAMED: [(&str, Facts); 20] = [
+const NAMED: [(&str, Facts); 21] = [
     ("device.id", Facts::DEVICE_ID),
     ("device.kind", Facts::DEVICE_KIND),
     ("device.ownership", Facts::DEVICE_OWNERSHIP),
     ("device.owned_by_principal", Facts::DEVICE_OWNED),
+    ("device.shared", Facts::DEVICE_SHARED),
     ("device.groups", Facts::DEVICE_GROUPS),
     ("authentication.multi_factor", Facts::MULTI_FACTOR),
     (

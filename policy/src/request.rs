@@ -176,7 +176,7 @@ pub struct Device {
     id: Box<str>,
     kind: DeviceKind,
     ownership: Ownership,
-    /// The enrolled person's principal id (`corp/ada`), when the device belongs to one.
+    /// The enrolled person's principal id (`corp/ada`), when the device belongs to one; otherwise it is shared.
     owner: Option<Box<str>>,
     groups: Vec<Box<str>>,
     posture: DevicePosture,

@@ -230,6 +230,44 @@ async fn devices_are_told_apart_by_kind_owner_and_group() {
     }
 }
 
+/// A token that is bound to nothing is stolen and used on a healthy device of the company that is somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_token_opens_nothing_confidential_on_somebody_elses_device() {
+    let upstream = Upstream::hello().await;
+    let gateway = TestGateway::new()
+        .app_with(
+            "payroll",
+            "confidential",
+            upstream.address,
+            "groups = [\"hr-apps\"]",
+        )
+        .policy(concat!(
+            include_str!("../../deploy/policies/confidential.cedar"),
+            include_str!("../../deploy/policies/apps.cedar"),
+        ))
+        .device("bobs", "owner = \"corp/bob\"")
+        .device("counter", "kind = \"desktop\"\nowner = \"corp/nobody\"")
+        .start()
+        .await;
+    // The harness gives every device an owner; this one loses it.
+    gateway.edit("devices.toml", "owner = \"corp/nobody\"\n", "");
+    gateway.reload().await;
+    let stolen = gateway.token("ada").claim("groups", json!(["hr"])).sign();
+    let on = async |device: &str| {
+        let client = gateway.client().device(&gateway.device(device));
+        client.token(stolen.as_str()).get("payroll", "/").await
+    };
+    assert_eq!(on("laptop").await.status, 200);
+    assert_eq!(on("counter").await.status, 200);
+    assert_denied(&on("bobs").await, "forbidden");
+    let records = gateway.records().await;
+    let denied = records.iter().find(|record| record["decision"] == "denied");
+    assert_eq!(
+        denied.unwrap()["policies"],
+        json!(["confidential-needs-own-device"])
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_challenge_turns_a_refusal_into_a_step_up() {
     let upstream = Upstream::hello().await;

@@ -391,9 +391,19 @@ async fn bodies_that_do_not_add_up_are_cut_off() {
     ] {
         let answer = world.send(&format!("{chunked}{body}")).await;
         assert!(answer.closed, "{name}");
-        assert_ne!(answer.status(), Some(200), "{name}: {}", answer.text());
+        assert_eq!(answer.status(), Some(400), "{name}: {}", answer.text());
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("request-malformed"),
+            "{name}"
+        );
+        assert_eq!(answer.count(), 1, "{name}: {}", answer.text());
         world.nothing_smuggled(name);
     }
+    // No connection to the app on which half a body went is used again.
+    let seen = world.upstream.count();
+    assert_eq!(world.gateway.ada().get("wiki", "/after").await.status, 200);
+    assert_eq!(world.upstream.count(), seen + 1);
     let permitted = world.gateway.records().await;
     let pairs = |kind: &str| {
         permitted
@@ -401,7 +411,12 @@ async fn bodies_that_do_not_add_up_are_cut_off() {
             .filter(|record| record["type"] == kind)
             .count()
     };
-    assert_eq!((pairs("decision"), pairs("completion")), (18, 18));
+    assert_eq!((pairs("decision"), pairs("completion")), (19, 19));
+    let cut = permitted
+        .iter()
+        .filter(|record| record["outcome"] == "cut")
+        .inspect(|record| assert_eq!(record["cause"], "request-malformed", "{record}"));
+    assert_eq!(cut.count(), 18);
 }
 
 /// The gateway reads bodies by the one length they have, to the byte: what looks like a request in one is content.

@@ -567,3 +567,33 @@ fn hmac_sha256(key: &[u8], claims: &Value) -> Vec<u8> {
         .as_ref()
         .to_vec()
 }
+
+/// Whoever may type any address into a profile would be whoever has that address here.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unverified_address_is_nobody() {
+    let upstream = Upstream::hello().await;
+    let gateway = TestGateway::new()
+        .app("wiki", upstream.address)
+        .issuer_keys("claims.user = \"email\"")
+        .start()
+        .await;
+    let status = async |verified: Option<bool>| {
+        let mut token = gateway.token("eve").claim("email", "ada@corp.test");
+        if let Some(verified) = verified {
+            token = token.claim("email_verified", verified);
+        }
+        let client = gateway.client().device(&gateway.device("laptop"));
+        client.token(token.sign()).get("wiki", "/").await.status
+    };
+    assert_eq!(status(Some(true)).await, 200);
+    assert_eq!(status(Some(false)).await, 401);
+    assert_eq!(status(None).await, 401);
+    gateway.edit(
+        "masugata.toml",
+        "claims.user = \"email\"",
+        "claims.user = \"email\"\nclaims.require_verified_email = false",
+    );
+    gateway.reload().await;
+    assert_eq!(status(None).await, 200);
+    assert_eq!(status(Some(false)).await, 401);
+}

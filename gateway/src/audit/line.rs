@@ -57,6 +57,7 @@ pub(super) fn write_event(
         Event::Operation(operation) => {
             write_operation(buffer, caps, sequence, operation, &Remark::default(), head)
         }
+        Event::Handshake(handshake) => handshake::write(buffer, caps, sequence, handshake),
     })
 }
 
@@ -674,5 +675,6 @@ impl Serialize for Hex {
     }
 }
 
+mod handshake;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ pub mod event;
 mod file;
 mod flush;
 mod fragments;
+pub mod handshakes;
 mod line;
 mod recover;
 pub mod sink;

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::chain::Head;
 use super::checkpoint::{self, Checkpoint};
-use super::event::{Completion, Decision, Event, Operation};
+use super::event::{Completion, Decision, Event, Handshake, Operation};
 use super::file::{LogFile, lock_path, sync_directory};
 use super::flush::Flusher;
 use super::recover::{set_aside, standing};
@@ -284,6 +284,22 @@ impl Auditor {
     pub fn operation(&self, operation: Operation) {
         if !self.send(Event::Operation(Box::new(operation))) {
             tracing::error!("an operation came after the audit log was closed");
+        }
+    }
+
+    /// Takes refused handshakes, as long as half of the queue is free: anybody can cause these.
+    pub(super) fn strangers(&self, handshake: Handshake) -> Result<(), Unavailable> {
+        if self.depth() >= self.capacity() / 2 {
+            return Err(Unavailable);
+        }
+        self.admit(Event::Handshake(Box::new(handshake)))
+            .map_err(|_| Unavailable)
+    }
+
+    /// As [`Auditor::strangers`], for the end, when nobody can be refused any more. There is always room.
+    pub(super) fn last_strangers(&self, handshake: Handshake) {
+        if !self.send(Event::Handshake(Box::new(handshake))) {
+            tracing::error!("a handshake came after the audit log was closed");
         }
     }
 

@@ -151,7 +151,7 @@ impl<T: AsRef<str>> Serialize for Texts<'_, T> {
 }
 
 /// At most `limit` bytes, never half a character.
-fn head_of(value: &str, limit: usize) -> &str {
+pub(super) fn head_of(value: &str, limit: usize) -> &str {
     value
         .get(..value.floor_char_boundary(limit))
         .unwrap_or_default()

@@ -625,6 +625,7 @@ fn generation(event: &Event) -> u64 {
         Event::Decision(decision) => decision.generation,
         Event::Completion(completion) => completion.generation,
         Event::Operation(operation) => operation.generation,
+        Event::Handshake(handshake) => handshake.generation,
     }
 }
 

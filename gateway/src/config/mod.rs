@@ -209,6 +209,8 @@ pub enum KeySource {
 pub struct ClaimNames {
     /// Identifies the person within the issuer. Default `sub`.
     pub user: String,
+    /// Where the user is an `email`, tokens that do not say that it is verified are refused.
+    pub require_verified_email: bool,
     pub name: String,
     pub groups: String,
     pub roles: String,

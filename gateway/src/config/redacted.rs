@@ -147,6 +147,7 @@ fn issuer(issuer: &Issuer) -> Value {
         claims:
             ClaimNames {
                 user,
+                require_verified_email,
                 name: display,
                 groups,
                 roles,
@@ -166,7 +167,8 @@ fn issuer(issuer: &Issuer) -> Value {
         "keys": key_source(keys),
         "token_types": token_types,
         "claims": {
-            "user": user, "name": display, "groups": groups, "roles": roles, "group_prefix": group_prefix,
+            "user": user, "require_verified_email": require_verified_email, "name": display,
+            "groups": groups, "roles": roles, "group_prefix": group_prefix,
         },
         "acr_multi_factor": acr_multi_factor,
         "acr_phishing_resistant": acr_phishing_resistant,

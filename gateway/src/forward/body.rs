@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::reverse::blame;
 use super::watch::Watch;
 use super::{Lease, headers};
 use crate::audit::event::Outcome;
@@ -124,8 +125,12 @@ impl Streaming {
         match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
             Poll::Ready(Some(Err(error))) => {
-                self.checkout.server().failed();
-                self.end(Outcome::UpstreamFailed("upstream-closed"));
+                // A request body that was stopped takes the connection with it.
+                let blamed = blame(ForwardError::Closed(None), self.upload.as_deref());
+                if blamed.blames_upstream() {
+                    self.checkout.server().failed();
+                }
+                self.end(blamed.outcome());
                 Poll::Ready(Some(Err(BodyError::Upstream(error))))
             }
             Poll::Ready(None) => {

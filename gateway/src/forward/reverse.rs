@@ -293,9 +293,10 @@ impl Waiting<'_> {
 }
 
 /// An upload that was stopped shows as a broken connection; says what it really was.
-fn blame(error: ForwardError, upload: Option<&UploadState>) -> ForwardError {
+pub(super) fn blame(error: ForwardError, upload: Option<&UploadState>) -> ForwardError {
     match upload.map(UploadState::end) {
         Some(UploadEnd::TooLarge) => ForwardError::BodyTooLarge,
+        Some(UploadEnd::Malformed(violation)) => ForwardError::Violated(violation),
         Some(UploadEnd::ClientGone) => ForwardError::ClientGone,
         Some(UploadEnd::Running | UploadEnd::Finished) | None => error,
     }

@@ -343,10 +343,7 @@ impl<IO: AsyncRead + Unpin> Guarded<IO> {
             match this.end {
                 End::Refused(discarded) => return this.poll_discard(cx, discarded),
                 End::Broken(violation) => {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        violation.what,
-                    )));
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
                 }
                 End::Open | End::Finished => {}
             }

@@ -19,6 +19,9 @@ mod target;
 #[cfg(test)]
 mod corpus;
 
+use std::error::Error;
+use std::{fmt, io};
+
 use crate::denial::{Denial, DenialReason};
 
 pub use fields::check_fields;
@@ -66,6 +69,31 @@ impl Violation {
         }
     }
 }
+
+impl Violation {
+    /// The violation that ended a body, in the error that its reader meets.
+    pub(crate) fn behind(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let inner = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            if let Some(violation) = inner.and_then(|inner| inner.downcast_ref::<Self>()) {
+                return Some(*violation);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.what)
+    }
+}
+
+impl Error for Violation {}
 
 impl From<Violation> for Denial {
     fn from(violation: Violation) -> Self {

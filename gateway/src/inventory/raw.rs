@@ -38,7 +38,7 @@ pub struct Device {
     /// Where it is in its life. Only active devices have rights.
     #[schemars(extend("default" = "active"))]
     pub state: Option<Text<Word<DeviceState>>>,
-    /// The person who uses it, as principal id. Optional.
+    /// The person who uses it, as principal id. Not written: it is shared, and anybody may sit at it.
     pub owner: Option<Text<PrincipalId>>,
     /// Device groups, for policies.
     #[schemars(extend("default" = ([] as [&str; 0])))]

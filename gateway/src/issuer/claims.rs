@@ -207,11 +207,7 @@ fn principal(issuer: &config::Issuer, claims: &Object) -> Result<Principal, Toke
         None => return Err(TokenFault::ClaimMissing(names.user.as_str().into())),
         Some(value) => checked_identifier(value, &names.user)?,
     };
-    // An address that its holder never proved would let anybody become anybody.
-    let unverified = |value: &Value| value == &Value::Bool(false) || value == "false";
-    if names.user == "email" && claims.get("email_verified").is_some_and(unverified) {
-        return Err(TokenFault::EmailUnverified);
-    }
+    check_email(names, claims)?;
     let name = match at_path(claims, &names.name) {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) => displayable(name),
@@ -225,6 +221,21 @@ fn principal(issuer: &config::Issuer, claims: &Object) -> Result<Principal, Toke
         memberships(claims, &names.groups, &names.group_prefix)?,
         memberships(claims, &names.roles, &names.group_prefix)?,
     ))
+}
+
+/// An address that its holder never proved would let anybody become anybody. Providers write the word as text, too.
+fn check_email(names: &config::ClaimNames, claims: &Object) -> Result<(), TokenFault> {
+    let proof = match names.user.rsplit_once('.') {
+        None if names.user == "email" => "email_verified".to_owned(),
+        Some((path, "email")) => format!("{path}.email_verified"),
+        None | Some(_) => return Ok(()),
+    };
+    match at_path(claims, &proof) {
+        Some(Value::Bool(true)) => Ok(()),
+        Some(Value::String(word)) if word == "true" => Ok(()),
+        None if !names.require_verified_email => Ok(()),
+        None | Some(_) => Err(TokenFault::EmailUnverified),
+    }
 }
 
 fn authentication(

@@ -360,17 +360,57 @@ fn the_user_may_be_another_claim() {
     let mut issuer = testing::issuer_config();
     issuer.claims.user = "email".into();
     let accept_email = |changes| accept_as(&issuer, Some("at+jwt"), &claims_with(changes));
-    let identity = accept_email(json!({"email": "ada@corp.example"})).unwrap();
+    let identity =
+        accept_email(json!({"email": "ada@corp.example", "email_verified": true})).unwrap();
     assert_eq!(identity.principal().id(), "corp/ada@corp.example");
     assert_eq!(identity.subject(), "ada");
-    assert!(accept_email(json!({"email": "a@b", "email_verified": true})).is_ok());
-    for unverified in [json!(false), json!("false")] {
-        assert_eq!(
-            accept_email(json!({"email": "a@b", "email_verified": unverified})).unwrap_err(),
-            TokenFault::EmailUnverified.into()
+    assert!(accept_email(json!({"email": "a@b", "email_verified": "true"})).is_ok());
+    assert_eq!(accept_email(json!({})).unwrap_err(), missing("email"));
+}
+
+#[test]
+fn an_address_counts_only_when_its_provider_says_that_it_is_verified() {
+    let mut issuer = testing::issuer_config();
+    for (user, claims) in [
+        ("email", json!({"email": "a@b"})),
+        ("person.email", json!({"person": {"email": "a@b"}})),
+        (
+            "person.email",
+            json!({"person": {"email": "a@b"}, "email_verified": true}),
+        ),
+    ] {
+        issuer.claims.user = user.into();
+        let claims = claims_with(claims);
+        issuer.claims.require_verified_email = true;
+        let refusal = accept_as(&issuer, Some("at+jwt"), &claims).unwrap_err();
+        assert_eq!(refusal, TokenFault::EmailUnverified.into(), "{user}");
+        issuer.claims.require_verified_email = false;
+        assert!(
+            accept_as(&issuer, Some("at+jwt"), &claims).is_ok(),
+            "{user}"
         );
     }
-    assert_eq!(accept_email(json!({})).unwrap_err(), missing("email"));
+    issuer.claims.user = "email".into();
+    for required in [true, false] {
+        issuer.claims.require_verified_email = required;
+        for word in [
+            json!(false),
+            json!("false"),
+            json!(1),
+            json!(null),
+            json!("TRUE"),
+        ] {
+            let claims = claims_with(json!({"email": "a@b", "email_verified": word}));
+            if word.is_null() && !required {
+                continue;
+            }
+            assert_eq!(
+                accept_as(&issuer, Some("at+jwt"), &claims).unwrap_err(),
+                TokenFault::EmailUnverified.into(),
+                "{word}"
+            );
+        }
+    }
 }
 
 #[test]

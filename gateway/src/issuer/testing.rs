@@ -39,6 +39,7 @@ pub(super) fn issuer_config() -> config::Issuer {
         token_types: vec!["at+jwt".to_owned()],
         claims: ClaimNames {
             user: "sub".to_owned(),
+            require_verified_email: true,
             name: "name".to_owned(),
             groups: "groups".to_owned(),
             roles: "realm_access.roles".to_owned(),

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::audit::event::Outcome;
 use crate::denial::DenialReason;
+use crate::framing::Violation;
 
 /// A file that a definition of an upstream names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +91,9 @@ pub enum ForwardError {
     /// The request cannot be forwarded as it is written.
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),
+    /// The request body stopped making sense on its way.
+    #[error("the request body is malformed: {0}")]
+    Violated(Violation),
     /// The app takes no upgrades.
     #[error("the app takes no upgrades")]
     UpgradeNotAllowed,
@@ -135,6 +139,7 @@ impl ForwardError {
             Self::ResponseTooLarge(_) => "upstream-header-too-large",
             Self::BodyTooLarge => DenialReason::BodyTooLarge.code(),
             Self::Malformed(_) => DenialReason::RequestMalformed.code(),
+            Self::Violated(violation) => violation.reason.code(),
             Self::UpgradeNotAllowed => DenialReason::UpgradeNotAllowed.code(),
             Self::UpgradeFailed(_) => "upstream-upgrade",
             Self::ClientGone => "client-gone",
@@ -161,6 +166,7 @@ impl ForwardError {
             | Self::UpgradeFailed(_) => StatusCode::BAD_GATEWAY,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::Violated(violation) => violation.reason.status(),
             Self::UpgradeNotAllowed | Self::Cut(_) => StatusCode::FORBIDDEN,
         }
     }
@@ -184,9 +190,11 @@ impl ForwardError {
             Self::Closed(_) => "connection_terminated",
             Self::ResponseTooLarge(_) => "http_response_header_section_size",
             Self::UpgradeFailed(_) => "http_upgrade_failed",
-            Self::RequestTimedOut | Self::BodyTooLarge | Self::Malformed(_) | Self::ClientGone => {
-                "http_request_error"
-            }
+            Self::RequestTimedOut
+            | Self::BodyTooLarge
+            | Self::Malformed(_)
+            | Self::Violated(_)
+            | Self::ClientGone => "http_request_error",
             Self::UpgradeNotAllowed | Self::Cut(_) => "http_request_denied",
         }
     }
@@ -196,6 +204,7 @@ impl ForwardError {
         match self {
             Self::BodyTooLarge => Some(DenialReason::BodyTooLarge),
             Self::Malformed(_) => Some(DenialReason::RequestMalformed),
+            Self::Violated(violation) => Some(violation.reason),
             Self::UpgradeNotAllowed => Some(DenialReason::UpgradeNotAllowed),
             Self::Cut(reason) => Some(*reason),
             Self::NoHealthyUpstream
@@ -230,6 +239,7 @@ impl ForwardError {
             // Refused after the permit was recorded: the completion is the only place left for the code.
             Self::BodyTooLarge => Outcome::Cut(DenialReason::BodyTooLarge),
             Self::Malformed(_) => Outcome::Cut(DenialReason::RequestMalformed),
+            Self::Violated(violation) => Outcome::Cut(violation.reason),
             Self::UpgradeNotAllowed => Outcome::Cut(DenialReason::UpgradeNotAllowed),
             Self::NoHealthyUpstream
             | Self::Saturated
@@ -264,6 +274,7 @@ impl ForwardError {
             | Self::ResponseTooLarge(_)
             | Self::BodyTooLarge
             | Self::Malformed(_)
+            | Self::Violated(_)
             | Self::UpgradeNotAllowed
             | Self::UpgradeFailed(_)
             | Self::ClientGone

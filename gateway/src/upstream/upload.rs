@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::audit::trail::CompletionTrail;
+use crate::framing::Violation;
 
 /// The body of an upstream request.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct UploadState {
     held: AtomicBool,
     aborted: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    violation: OnceLock<Violation>,
 }
 
 /// Where an upload stands.
@@ -49,6 +51,8 @@ pub(crate) enum UploadEnd {
     Running,
     Finished,
     TooLarge,
+    /// Its framing stopped making sense.
+    Malformed(Violation),
     ClientGone,
 }
 
@@ -57,6 +61,8 @@ pub(crate) enum UploadEnd {
 pub(crate) enum UploadError {
     #[error("the request body is larger than allowed")]
     TooLarge,
+    #[error("the request body is malformed")]
+    Malformed,
     #[error("the client left")]
     ClientGone,
     #[error("the exchange is over")]
@@ -107,7 +113,10 @@ impl UploadState {
             0 => UploadEnd::Running,
             1 => UploadEnd::Finished,
             2 => UploadEnd::TooLarge,
-            _ => UploadEnd::ClientGone,
+            _ => match self.violation.get() {
+                Some(violation) => UploadEnd::Malformed(*violation),
+                None => UploadEnd::ClientGone,
+            },
         }
     }
 
@@ -161,6 +170,10 @@ impl UploadState {
             UploadEnd::Running => 0,
             UploadEnd::Finished => 1,
             UploadEnd::TooLarge => 2,
+            UploadEnd::Malformed(violation) => {
+                let _first = self.violation.set(violation);
+                3
+            }
             UploadEnd::ClientGone => 3,
         };
         self.end.store(number, Ordering::Release);
@@ -189,12 +202,18 @@ impl Upload {
                 self.state.finish(UploadEnd::Finished);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                self.state.finish(UploadEnd::ClientGone);
-                Poll::Ready(Some(Err(UploadError::ClientGone)))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broken(&error)))),
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.pass(frame))),
         }
+    }
+
+    fn broken(&self, error: &hyper::Error) -> UploadError {
+        let (end, error) = match Violation::behind(error) {
+            Some(violation) => (UploadEnd::Malformed(violation), UploadError::Malformed),
+            None => (UploadEnd::ClientGone, UploadError::ClientGone),
+        };
+        self.state.finish(end);
+        error
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {

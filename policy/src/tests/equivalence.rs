@@ -64,6 +64,7 @@ const CONDITIONS: &[&str] = &[
     "context.device.kind == Masugata::DeviceKind::\"laptop\"",
     "context.device.ownership == Masugata::Ownership::\"company\"",
     "context.device.owned_by_principal",
+    "context.device.shared",
     "context.device.groups.contains(\"field\")",
     "context.device.groups.containsAny([\"field\", \"kiosk\"])",
     "context.device.posture has disk_encrypted && context.device.posture.disk_encrypted",

@@ -127,6 +127,7 @@ fn public_apps_ask_for_nothing_but_enrolment_and_membership() {
 #[test]
 fn the_wrong_group_has_no_permit() {
     let colleague = Asked {
+        device: device(DeviceKind::Laptop, Ownership::Company, full_posture()),
         principal: user("corp/bob", &["employees", "engineering"]),
         ..at_payroll()
     };
@@ -227,6 +228,27 @@ fn a_private_device_may_enter_internal_apps_when_it_is_managed_and_never_confide
 }
 
 #[test]
+fn confidential_apps_open_on_ones_own_device_or_a_shared_one() {
+    let of = |owner: Option<&str>, app: Arc<App>| {
+        let none: [&str; 0] = [];
+        let (kind, company) = (DeviceKind::Laptop, Ownership::Company);
+        Asked {
+            device: Arc::new(Device::new("d", kind, company, owner, none, full_posture())),
+            app,
+            ..asked()
+        }
+    };
+    assert!(permitted(&of(Some("corp/ada"), payroll())));
+    assert!(permitted(&of(None, payroll())));
+    assert!(permitted(&of(Some("corp/bob"), asked().app)), "internal");
+    for other in ["corp/bob", "corp/Ada", "other/ada", "ada"] {
+        let deny = denied(&of(Some(other), payroll()));
+        assert_eq!(*deny.policies, [Box::from("confidential-needs-own-device")]);
+        assert!(deny.guidance.remedy_en.is_some() && deny.challenge.is_none());
+    }
+}
+
+#[test]
 fn contractors_work_by_day() {
     let at = |hours: i64| Asked {
         principal: user("corp/cai", &["contractors"]),
@@ -264,6 +286,7 @@ fn auditors_look_and_do_not_touch() {
     let kind = PrincipalKind::User;
     let auditor = Principal::new(kind, "corp/ann", "corp", None, none, ["auditor"]);
     let books = Asked {
+        device: device(DeviceKind::Laptop, Ownership::Company, full_posture()),
         principal: Arc::new(auditor),
         app: app("books", Level::Confidential, &["finance-apps"]),
         ..asked()

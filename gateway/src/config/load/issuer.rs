@@ -185,6 +185,7 @@ fn claims(raw: raw::Claims) -> ClaimNames {
     };
     ClaimNames {
         user: path(raw.user, defaults::CLAIM_USER),
+        require_verified_email: raw.require_verified_email.is_none_or(|at| at.value),
         name: path(raw.name, defaults::CLAIM_NAME),
         groups: path(raw.groups, defaults::CLAIM_GROUPS),
         roles: path(raw.roles, defaults::CLAIM_ROLES),

@@ -84,6 +84,11 @@ pub struct Claims {
     /// and an address or user name is a poor choice.
     #[schemars(extend("default" = defaults::CLAIM_USER))]
     pub user: Option<Text<ClaimPath>>,
+    /// Where `user` is `email`: only addresses count that the provider says are verified (`email_verified: true`).
+    /// `false` also takes tokens that say nothing about it, for a provider that hands out addresses itself; `false` in
+    /// the token is refused all the same.
+    #[schemars(extend("default" = true))]
+    pub require_verified_email: Option<At<bool>>,
     /// A name to show to people.
     #[schemars(extend("default" = defaults::CLAIM_NAME))]
     pub name: Option<Text<ClaimPath>>,
