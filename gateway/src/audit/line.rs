@@ -131,14 +131,14 @@ fn write_answer(
 ) -> serde_json::Result<()> {
     let verdict = VerdictPart::of(&event.verdict);
     words::number(buffer, BEGIN, seq)?;
-    words::text(buffer, b",\"time\":", stamps.of(event.at).as_str())?;
+    words::stamp(buffer, b",\"time\":", stamps.of(event.at));
     buffer.extend_from_slice(br#","type":"decision""#);
-    words::text(buffer, b",\"log\":", verdict.log())?;
+    words::word(buffer, b",\"log\":", verdict.log());
     words::request_id(buffer, b",\"request_id\":", event.request);
     words::number(buffer, b",\"generation\":", event.generation)?;
-    words::text(buffer, b",\"decision\":", verdict.word)?;
-    words::text_if(buffer, b",\"code\":", verdict.code)?;
-    words::text_if(buffer, b",\"stage\":", verdict.stage.map(Stage::as_str))?;
+    words::word(buffer, b",\"decision\":", verdict.word);
+    words::word_if(buffer, b",\"code\":", verdict.code);
+    words::word_if(buffer, b",\"stage\":", verdict.stage.map(Stage::as_str));
     let detail = verdict.detail.map(|text| cutter.text("detail", text));
     words::text_if(buffer, b",\"detail\":", detail)?;
     let policies = cutter.list("policies", verdict.policies);
@@ -165,7 +165,8 @@ fn write_question(
         words::text(buffer, b",\"query\":", cutter.path("query", query))?;
     }
     let action = event.action.map(Action::as_str);
-    words::text_if(buffer, b",\"action\":", action)
+    words::word_if(buffer, b",\"action\":", action);
+    Ok(())
 }
 
 /// Who, proved how, on which device, over which connection, to which app.
@@ -529,12 +530,12 @@ fn write_completion(
         .as_deref()
         .map(|upstream| cutter.text("upstream", upstream));
     words::number(buffer, BEGIN, seq)?;
-    words::text(buffer, b",\"time\":", stamps.of(event.at).as_str())?;
+    words::stamp(buffer, b",\"time\":", stamps.of(event.at));
     buffer.extend_from_slice(br#","type":"completion","log":"access""#);
     words::request_id(buffer, b",\"request_id\":", event.request);
     words::number(buffer, b",\"generation\":", event.generation)?;
-    words::text(buffer, b",\"outcome\":", outcome)?;
-    words::text_if(buffer, b",\"cause\":", cause)?;
+    words::word(buffer, b",\"outcome\":", outcome);
+    words::word_if(buffer, b",\"cause\":", cause);
     if let Some(status) = event.status {
         words::number(buffer, b",\"status\":", status.into())?;
     }
