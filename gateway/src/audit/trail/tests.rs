@@ -260,11 +260,10 @@ impl Clock for GatedClock {
         self.inner.now()
     }
     fn monotonic(&self) -> Instant {
-        if std::thread::current().name() == Some("audit") {
-            if self.gate.try_lock().is_err() {
-                self.waits.store(true, Ordering::Release);
-                drop(self.gate.lock());
-            }
+        let is_writer = std::thread::current().name() == Some("audit");
+        if is_writer && self.gate.try_lock().is_err() {
+            self.waits.store(true, Ordering::Release);
+            drop(self.gate.lock());
         }
         self.inner.monotonic()
     }
