@@ -641,7 +641,10 @@ async fn five_thousand_idle_tunnels() {
 
 #[test]
 fn a_tunnel_is_small() {
-    let carrying = |downstream, upstream, trail: &'static CompletionTrail, registered| {
+    let carrying = |downstream: OnUpgrade,
+                    upstream: TcpStream,
+                    trail: &'static CompletionTrail,
+                    registered: &'static Registered| {
         carry(downstream, upstream, terms(true), trail, registered)
     };
     fn size_of_output<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
