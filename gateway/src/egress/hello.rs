@@ -163,7 +163,7 @@ impl Peek {
                 continue;
             };
             let whole = body.saturating_add(HANDSHAKE_HEADER);
-            if whole > LONGEST || whole < self.length {
+            if whole > LONGEST - RECORD_HEADER || whole < self.length {
                 // Longer than we hold, or something behind it in the same record.
                 return Seen::NotTls;
             }

@@ -33,7 +33,7 @@ fn look(bytes: &[u8]) -> Seen {
 fn hello(bytes: &[u8]) -> Hello {
     match look(bytes) {
         Seen::Hello(hello) => hello,
-        other => panic!("{other:?}"),
+        other @ (Seen::More | Seen::NotTls) => panic!("{other:?}"),
     }
 }
 

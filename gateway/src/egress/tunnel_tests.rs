@@ -381,7 +381,7 @@ async fn a_hello_for_another_host_is_cut_with_an_alert_and_the_origin_sees_nothi
         client.write_all(&hello("evil.example")).await.unwrap();
         assert_eq!(rest(&mut client).await, ACCESS_DENIED);
         let record = completion(&world).await;
-        assert_eq!(record["outcome"], "sni-mismatch", "{record}");
+        assert_eq!(record["cause"], "sni-mismatch", "{record}");
         assert_eq!(origin.seen(), b"");
         assert_eq!(
             *world.tether.refused.lock().unwrap(),
@@ -405,7 +405,7 @@ async fn what_is_not_tls_is_cut_and_the_origin_sees_nothing() {
         client.write_all(bytes).await.unwrap();
         client.shutdown().await.unwrap();
         assert_eq!(rest(&mut client).await, b"");
-        assert_eq!(completion(&world).await["outcome"], "tunnel-not-tls");
+        assert_eq!(completion(&world).await["cause"], "tunnel-not-tls");
         assert_eq!(origin.seen(), b"");
     }
 }
@@ -425,7 +425,7 @@ async fn silence_is_not_tls_either_and_leaving_is_leaving() {
     let silent = world(setting, bounds(), short).await;
     let mut client = tunnel(&silent, false).await;
     assert_eq!(rest(&mut client).await, b"");
-    assert_eq!(completion(&silent).await["outcome"], "tunnel-not-tls");
+    assert_eq!(completion(&silent).await["cause"], "tunnel-not-tls");
 
     let left = world(setting, bounds(), terms(true)).await;
     drop(tunnel(&left, false).await);
@@ -453,7 +453,7 @@ async fn a_change_cuts_what_is_now_denied_at_once_and_leaves_the_rest() {
         world.changed.send(2).unwrap();
         assert_eq!(rest(&mut client).await, b"");
         let record = completion(&world).await;
-        assert_eq!(record["outcome"], "device-suspended", "{record}");
+        assert_eq!(record["cause"], "device-suspended", "{record}");
         assert_eq!(
             *world.tether.refused.lock().unwrap(),
             [DenialReason::DeviceSuspended]
@@ -477,7 +477,7 @@ async fn without_a_change_it_is_asked_again_all_the_same() {
     let mut client = tunnel(&world, false).await;
     world.tether.denied.store(true, Ordering::SeqCst);
     assert_eq!(rest(&mut client).await, b"");
-    assert_eq!(completion(&world).await["outcome"], "device-suspended");
+    assert_eq!(completion(&world).await["cause"], "device-suspended");
 }
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -509,7 +509,7 @@ async fn silence_and_age_end_it() {
         let world = world(setting, bounds, terms(false)).await;
         let mut client = tunnel(&world, true).await;
         assert_eq!(rest(&mut client).await, b"");
-        assert_eq!(completion(&world).await["outcome"], code);
+        assert_eq!(completion(&world).await["cause"], code);
     }
 }
 
@@ -524,7 +524,7 @@ async fn new_bounds_hold_for_tunnels_that_are_open() {
     });
     world.changed.send(1).unwrap();
     assert_eq!(rest(&mut client).await, b"");
-    assert_eq!(completion(&world).await["outcome"], "total-timeout");
+    assert_eq!(completion(&world).await["cause"], "total-timeout");
 }
 
 #[tokio::test]
@@ -555,7 +555,7 @@ async fn an_origin_that_breaks_off_is_told_from_a_client_that_leaves() {
     let world = usual(origin, false, false).await;
     let mut client = tunnel(&world, false).await;
     assert_eq!(rest(&mut client).await, b"");
-    assert_eq!(completion(&world).await["outcome"], "upstream-closed");
+    assert_eq!(completion(&world).await["cause"], "upstream-closed");
 }
 
 #[test]
