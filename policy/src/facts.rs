@@ -402,6 +402,62 @@ mod tests {
         assert_eq!(facts_of("principal has name"), Facts::NONE);
     }
 
+    fn read_by(condition: &str) -> Attributes {
+        let text = format!("permit(principal, action, resource) when {{ {condition} }};");
+        let policy = cedar_policy::Policy::parse(None, text).unwrap();
+        resource_mentions(policy.to_pst().unwrap().body())
+    }
+
+    #[test]
+    fn attributes_of_the_resource_are_found_wherever_they_hide() {
+        let host = Attributes {
+            host: true,
+            ..Attributes::NONE
+        };
+        for condition in [
+            "resource.host == \"a\"",
+            "resource has host",
+            "resource has host.x",
+            "resource[\"host\"] like \"*\"",
+            "[resource.host].contains(\"a\")",
+            "{a: resource.host}.a == \"a\"",
+            "if resource.address then true else \"a\" == resource.host",
+            "!(resource is Masugata::Destination && resource.host == \"a\")",
+        ] {
+            assert_eq!(read_by(condition), host, "{condition}");
+        }
+        assert!(read_by("resource.port > 1").port);
+        assert!(read_by("resource has domain").domain);
+    }
+
+    #[test]
+    fn comparing_the_resource_reads_nothing_of_it() {
+        for condition in [
+            "resource == Masugata::Destination::\"a\"",
+            "Masugata::Destination::\"a\" != resource",
+            "resource in [Masugata::Domain::\"a\"]",
+            "resource is Masugata::Destination in Masugata::Category::\"a\"",
+            "resource.level == Masugata::Level::\"public\" && resource has tenant",
+            "context.request.host == \"a\" && principal.id == \"b\"",
+        ] {
+            assert_eq!(read_by(condition), Attributes::NONE, "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_resource_passed_around_is_read_wholly() {
+        for condition in [
+            "[resource].contains(resource)",
+            "{a: resource}.a.port == 1",
+            "(if true then resource else resource).host == \"a\"",
+            "Masugata::Domain::\"a\" in [resource]",
+            "resource.mood == 1",
+            "resource.contains(1)",
+        ] {
+            assert_eq!(read_by(condition), Attributes::ALL, "{condition}");
+        }
+    }
+
     #[test]
     fn an_unless_clause_mentions_like_a_when_clause() {
         let text = "permit(principal, action, resource) when { context.time.hour > 3 } unless { context.network.names.contains(\"x\") };";

@@ -16,6 +16,7 @@ use crate::deny::{Challenge, Guidance};
 use crate::error::{LoadError, Problem, Text, line_starts, nearest};
 use crate::facts::{Attributes, Facts, mentioned_by, resource_mentions};
 use crate::lint;
+use crate::request::Action;
 use crate::schema::schema;
 use crate::set::{Compiled, PolicySource};
 use crate::slice::Scope;
@@ -395,7 +396,8 @@ impl<'a, 'b> Validated<'a, 'b> {
             ValidationWarning::ImpossiblePolicy(_)
             | ValidationWarning::InvalidActionApplication(_) => {
                 if !self.breaks(number) {
-                    self.problems.push(never_applies(problem));
+                    let scope = Scope::of(&candidate.policy);
+                    self.problems.push(never_applies(problem, &scope));
                 }
             }
             // Text that reads otherwise than it works has no place in a security rule.
@@ -413,8 +415,12 @@ impl<'a, 'b> Validated<'a, 'b> {
     }
 }
 
-fn never_applies(problem: Problem) -> Problem {
-    let help = "look for comparisons that cannot hold together, and for `==` with a group of actions, which needs `in`";
+fn never_applies(problem: Problem, scope: &Scope) -> Problem {
+    let help = if scope.concerns_destinations_only() && !scope.includes(Action::Connect) {
+        "towards a destination every action is `connect`"
+    } else {
+        "look for comparisons that cannot hold together, and for `==` with a group of actions, which needs `in`"
+    };
     Problem {
         message: "the policy can never apply to any request".to_owned(),
         help: Some(help.to_owned()),
@@ -526,12 +532,38 @@ fn better_help(problem: &Problem) -> Option<String> {
         ("Masugata::Level", "internal"),
         ("Masugata::Credential", "certificate"),
     ];
+    if let Some(help) = about_destinations(&problem.message) {
+        return Some(help.to_owned());
+    }
     if !problem.message.contains("String") {
         return None;
     }
     let named = |(kind, _): &(&str, &str)| problem.message.contains(kind);
     let (kind, word) = examples.into_iter().find(named)?;
     Some(format!("write it with its type: `{kind}::\"{word}\"`"))
+}
+
+/// A rule that reads an attribute of `resource` and does not say which kind of resource it means.
+fn about_destinations(message: &str) -> Option<&'static str> {
+    if !message.contains("`Masugata::Destination`") {
+        return None;
+    }
+    let of = |name: &str| message.contains(&format!("attribute `{name}`"));
+    if of("name") {
+        Some("only apps have a name; write `resource is Masugata::App`")
+    } else if of("level") {
+        Some(
+            "only configured services have a level; write `resource is Masugata::App`, or ask `resource has level`",
+        )
+    } else if of("domain") {
+        Some("addresses have no domain; ask `resource has domain` first")
+    } else if of("service") {
+        Some("only configured services have one; ask `resource has service` first")
+    } else if of("tenant") {
+        Some("only configured services have a tenant; ask `resource has tenant` first")
+    } else {
+        None
+    }
 }
 
 fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {

@@ -91,9 +91,14 @@ impl Scope {
     }
 
     fn admits(&self, principal: &Principal, action: Action, kind: ResourceKind) -> bool {
-        self.actions & action_bit(action) != 0
+        self.includes(action)
             && self.resource.kind().is_none_or(|only| only == kind)
             && self.principal.admits(principal)
+    }
+
+    /// Whether `action` is among its actions.
+    pub(crate) fn includes(&self, action: Action) -> bool {
+        self.actions & action_bit(action) != 0
     }
 
     /// No app can be meant.
@@ -108,8 +113,7 @@ impl Scope {
 
     /// It admits every destination there is without naming one.
     pub(crate) fn opens_everything(&self) -> bool {
-        matches!(self.resource, ResourceScope::Any)
-            && self.actions & action_bit(Action::Connect) != 0
+        matches!(self.resource, ResourceScope::Any) && self.includes(Action::Connect)
     }
 }
 

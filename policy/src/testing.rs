@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::destination::Destination;
+use crate::destination::{CloudService, Destination, Whereto};
 use crate::posture::{DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue};
 use crate::request::{
     Action, App, Authentication, Device, DeviceKind, Level, NetworkNames, Ownership, Principal,
@@ -63,6 +63,42 @@ pub(crate) fn laptop(posture: DevicePosture) -> Arc<Device> {
     ))
 }
 
+/// A place on the Internet.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) address: bool,
+    pub(crate) domain: Option<&'static str>,
+    pub(crate) categories: Vec<Arc<str>>,
+    pub(crate) service: Option<Arc<CloudService>>,
+}
+
+/// An unknown host on the usual port.
+pub(crate) fn site(host: &str) -> Site {
+    Site {
+        host: host.to_owned(),
+        port: 443,
+        address: host.parse::<std::net::IpAddr>().is_ok(),
+        domain: None,
+        categories: Vec::new(),
+        service: None,
+    }
+}
+
+impl Site {
+    pub(crate) fn whereto(&self) -> Whereto<'_> {
+        Whereto {
+            host: &self.host,
+            port: self.port,
+            address: self.address,
+            domain: self.domain,
+            categories: &self.categories,
+            service: self.service.as_ref(),
+        }
+    }
+}
+
 /// A question that tests change one thing of.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -110,6 +146,15 @@ pub(crate) fn asked() -> Asked {
 }
 
 impl Asked {
+    /// The same for a connection to `site`.
+    pub(crate) fn to(&self, set: &PolicySet, site: &Site) -> Self {
+        Self {
+            action: Action::Connect,
+            destination: Some(set.place(&site.whereto())),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn request(&self) -> Request<'_> {
         Request {
             principal: &self.principal,
