@@ -1,4 +1,5 @@
-//! The decision: 5 to 10,000 policies, reused and fresh. Policies that do not concern the app must not cost time.
+//! The decision: 5 to 10,000 policies, reused and fresh. Policies that do not concern the app must not cost time, and neither
+//! must the number of destinations: a million hosts that policies cannot tell apart are one decision.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +15,8 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use masugata_policy::{
-    Action, NetworkNames, Now, PolicySet, PolicySource, Request, RequestFacts, Timestamp,
+    Action, NetworkNames, Now, PolicySet, PolicySource, Request, RequestFacts, Resource, Timestamp,
+    Whereto,
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -27,13 +29,14 @@ fn decide(criterion: &mut Criterion) {
         device: &parties.device,
         authentication: &parties.authentication,
         action: Action::Read,
-        app: &parties.app,
+        resource: Resource::App(&parties.app),
         facts: RequestFacts {
             method: "GET",
             host: "app-0.example",
             path: "/reports/2027/q1",
             address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 17)),
             networks: &networks,
+            reason_given: false,
         },
     };
     let mut group = criterion.benchmark_group("decide");
@@ -56,6 +59,70 @@ fn decide(criterion: &mut Criterion) {
     }
     group.finish();
 }
+
+/// A million distinct hosts, each in one of nine classes: what a company's people open in a day or two.
+fn destinations(criterion: &mut Criterion) {
+    const HOSTS: usize = 1_000_000;
+    let parties = setup::parties(20, NOW);
+    let networks: NetworkNames = Arc::new([Box::from("office")]);
+    let set = PolicySet::load(&[PolicySource {
+        name: "bench.cedar",
+        text: EGRESS,
+    }])
+    .unwrap();
+    let hosts: Vec<String> = (0..HOSTS)
+        .map(|index| format!("host-{index}.site-{}.example", index % 1000))
+        .collect();
+    let categories: [Vec<Arc<str>>; 9] =
+        std::array::from_fn(|index| vec![Arc::from(format!("category-{index}"))]);
+    let mut visits = hosts.iter().zip(categories.iter().cycle()).cycle();
+    let mut group = criterion.benchmark_group("destinations");
+    group.bench_function("placed and decided", |bencher| {
+        bencher.iter(|| {
+            let (host, categories) = visits.next().unwrap();
+            let destination = set.place(&Whereto {
+                host,
+                port: 443,
+                address: false,
+                domain: None,
+                categories,
+                service: None,
+            });
+            let request = Request {
+                principal: &parties.principal,
+                device: &parties.device,
+                authentication: &parties.authentication,
+                action: Action::Connect,
+                resource: Resource::Destination(&destination),
+                facts: RequestFacts {
+                    method: "CONNECT",
+                    host,
+                    path: "",
+                    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 17)),
+                    networks: &networks,
+                    reason_given: false,
+                },
+            };
+            set.decide(black_box(&request), Now::utc(NOW)).is_ok()
+        });
+    });
+    group.finish();
+    let (fresh, _reused) = set.take_counts();
+    assert!(fresh <= 9, "{fresh} fresh decisions for nine classes");
+}
+
+const EGRESS: &str = r#"
+@id("open") permit (principal in Masugata::Group::"group-1", action, resource is Masugata::Destination);
+@id("named") forbid (principal, action, resource in Masugata::Domain::"blocked.example");
+@id("health") forbid (principal, action, resource is Masugata::Destination)
+unless { context.device.posture has disk_encrypted && context.device.posture.disk_encrypted };
+@id("listed") forbid (principal, action, resource is Masugata::Destination)
+when { resource in [
+  Masugata::Category::"category-0", Masugata::Category::"category-1", Masugata::Category::"category-2",
+  Masugata::Category::"category-3", Masugata::Category::"category-4", Masugata::Category::"category-5",
+  Masugata::Category::"category-6", Masugata::Category::"category-7", Masugata::Category::"category-8"
+] && context.device.shared };
+"#;
 
 /// Five shapes in turn, as in a company: a grant to a group, a grant of an app group, and three conditions. Each five
 /// concern an app of their own, the first five the one that is asked for.
@@ -98,5 +165,5 @@ fn policies(count: usize) -> String {
     text
 }
 
-criterion_group! { name = benches; config = setup::short(); targets = decide }
+criterion_group! { name = benches; config = setup::short(); targets = decide, destinations }
 criterion_main!(benches);

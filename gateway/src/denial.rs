@@ -375,17 +375,22 @@ impl From<PostureFault> for Denial {
 impl From<Deny> for Denial {
     fn from(deny: Deny) -> Self {
         let reason = match (deny.cause, deny.challenge) {
+            (DenyCause::Forbidden, Some(Challenge::Reason)) => DenialReason::ReasonNeeded,
             (DenyCause::Forbidden, Some(_)) => DenialReason::AssuranceInsufficient,
             (DenyCause::Forbidden, None) => DenialReason::Forbidden,
             (DenyCause::NoPermit, _) => DenialReason::NoPermit,
             (DenyCause::EvaluationFailed, _) => DenialReason::PolicyError,
         };
-        let challenge = deny.challenge.map(|challenge| match challenge {
-            Challenge::MultiFactor | Challenge::PhishingResistant => AssuranceChallenge::default(),
-            Challenge::Fresh => AssuranceChallenge {
+        let challenge = deny.challenge.and_then(|challenge| match challenge {
+            Challenge::MultiFactor | Challenge::PhishingResistant => {
+                Some(AssuranceChallenge::default())
+            }
+            Challenge::Fresh => Some(AssuranceChallenge {
                 max_age: Some(0),
                 ..AssuranceChallenge::default()
-            },
+            }),
+            // Signing in again would not give it.
+            Challenge::Reason => None,
         });
         Self {
             challenge,

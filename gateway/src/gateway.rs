@@ -19,6 +19,7 @@ use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
 use crate::config::{Config, Loaded};
+use crate::connection::Door;
 use crate::exchange::RequestId;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
@@ -53,7 +54,8 @@ pub(crate) struct Shared {
     /// Those who were refused before they could ask for anything.
     pub(crate) strangers: Handshakes,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Arc<Admission>,
+    /// By door: ingress, egress.
+    admission: [Arc<Admission>; 2],
     pub(crate) lockout: Lockout,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -67,6 +69,15 @@ impl Shared {
     /// The configuration in force; a request asks once.
     pub(crate) fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    /// Who may come in by that door.
+    pub(crate) fn admission(&self, door: Door) -> &Arc<Admission> {
+        let [ingress, egress] = &self.admission;
+        match door {
+            Door::Ingress => ingress,
+            Door::Egress => egress,
+        }
     }
 
     pub(crate) fn replace_state(&self, state: State) {
@@ -178,11 +189,12 @@ impl Gateway {
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
         let shared = Arc::new(Shared {
-            state: ArcSwap::from_pointee(state),
             reloaded: Notify::new(),
             auditor,
             strangers: Handshakes::default(),
-            admission: Admission::new(&config.ingress.bounds, &*entropy),
+            admission: [Door::Ingress, Door::Egress]
+                .map(|door| Admission::new(state.bounds(door), &*entropy)),
+            state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
             clock,
             entropy,
@@ -200,7 +212,11 @@ impl Gateway {
             let listener =
                 listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
             ingress.push(listener.local_addr().unwrap_or(address));
-            tasks.spawn(listener::accept(Arc::clone(&shared), listener));
+            tasks.spawn(listener::accept(
+                Arc::clone(&shared),
+                listener,
+                Door::Ingress,
+            ));
         }
         let admin = match config.admin.listen {
             None => None,
@@ -326,6 +342,7 @@ async fn tidy(shared: Arc<Shared>, stop: CancellationToken) {
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut reports = tokio::time::interval(handshakes::INTERVAL);
     reports.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    reports.reset();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Bounds;
-use crate::connection::{Connection, Protocol};
+use crate::connection::{Connection, Door, Protocol};
 use crate::forward::CutOff;
 use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
@@ -85,14 +85,14 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until draining begins.
-pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
     loop {
         let accepted = tokio::select! {
             () = shared.drain.begun.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, remote)) => admit(&shared, stream, remote),
+            Ok((stream, remote)) => admit(&shared, stream, remote, door),
             Err(error) => {
                 // Out of file descriptors, mostly: give connections a moment to end instead of spinning.
                 tracing::error!(%error, "cannot accept a connection");
@@ -102,11 +102,12 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door) {
+    let admission = shared.admission(door);
     let admitted = if shared.state().speaks_proxy_protocol(remote.ip()) {
-        shared.admission.behind_proxy()
+        admission.behind_proxy()
     } else {
-        shared.admission.handshake(remote.ip())
+        admission.handshake(remote.ip())
     };
     let handshake = match admitted {
         Ok(handshake) => handshake,
@@ -118,7 +119,7 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     };
     let drain = shared.drain.clone();
     let shared = Arc::clone(shared);
-    let connection = serve(shared, stream, remote, handshake);
+    let connection = serve(shared, stream, remote, handshake, door);
     drain.connections.spawn(connection);
 }
 
@@ -127,9 +128,10 @@ async fn serve(
     stream: TcpStream,
     remote: SocketAddr,
     handshake: HandshakeSlot,
+    door: Door,
 ) {
     // Boxed: what the handshake needs is gone once it is over, and most connections are idle most of the time.
-    let speaking = Box::pin(establish(shared, stream, remote, handshake)).await;
+    let speaking = Box::pin(establish(shared, stream, remote, handshake, door)).await;
     if let Some(speaking) = speaking {
         speaking.await;
     }
@@ -141,13 +143,14 @@ async fn establish(
     stream: TcpStream,
     remote: SocketAddr,
     handshake: HandshakeSlot,
+    door: Door,
 ) -> Option<Speaking> {
     let state = shared.state();
-    let bounds = state.config.ingress.bounds.clone();
+    let bounds = state.bounds(door).clone();
     let generation = state.generation;
     let established = tokio::time::timeout(
         bounds.handshake_timeout,
-        shake_hands(&shared, &state, stream, remote, handshake),
+        shake_hands(&shared, &state, stream, remote, handshake, door),
     );
     let established = tokio::select! {
         established = established => established,
@@ -215,6 +218,7 @@ async fn shake_hands(
     stream: TcpStream,
     remote: SocketAddr,
     mut handshake: HandshakeSlot,
+    door: Door,
 ) -> Result<(Stream, Connection, HandshakeSlot), Refused> {
     stream.set_nodelay(true).map_err(Refused::Socket)?;
     let local = stream.local_addr().map_err(Refused::Socket)?;
@@ -231,7 +235,7 @@ async fn shake_hands(
     } else {
         (stream, remote)
     };
-    let (stream, connection) = tls::accept(shared, state, stream, remote, local)
+    let (stream, connection) = tls::accept(shared, state, door, stream, remote, local)
         .await
         .map_err(Refused::Handshake)?;
     Ok((stream, connection, handshake))
@@ -265,6 +269,7 @@ fn http1(
             let (head, body) = request.into_parts();
             let violation = guard.refusal(&head);
             let switching = guard.switching(&head);
+            let connect = head.method == Method::CONNECT;
             let answer = Box::pin(pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
@@ -275,9 +280,14 @@ fn http1(
             ));
             async move {
                 let response = answer.await;
-                if let Some(switching) = switching
-                    && response.status() == StatusCode::SWITCHING_PROTOCOLS
-                {
+                let status = response.status();
+                // RFC 9110 §9.3.6: any 2xx to CONNECT begins the tunnel.
+                let switched = if connect {
+                    status.is_success()
+                } else {
+                    status == StatusCode::SWITCHING_PROTOCOLS
+                };
+                if let Some(switching) = switching.filter(|_| switched) {
                     switching.release();
                 }
                 Ok::<_, Infallible>(response)
@@ -314,7 +324,7 @@ fn http2(
     bounds: &Bounds,
     activity: Arc<Activity>,
 ) -> Speaking {
-    let id = connection.id;
+    let (id, door) = (connection.id, connection.door);
     let service = {
         let shared = Arc::clone(&shared);
         let activity = Arc::clone(&activity);
@@ -331,7 +341,8 @@ fn http2(
             async move { Ok::<_, Infallible>(answer.await) }
         })
     };
-    let serving = http2::Builder::new(TokioExecutor::new())
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(bounds.concurrent_streams)
         // Twice what is let through: what is merely too large gets an answer and a record; h2 leaves none.
@@ -340,11 +351,14 @@ fn http2(
         .max_local_error_reset_streams(128)
         .max_send_buf_size(64 * 1024)
         .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_connection_window_size(connection_window(door))
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .enable_connect_protocol()
-        .serve_connection(TokioIo::new(stream), service);
+        .keep_alive_timeout(Duration::from_secs(20));
+    // RFC 8441. A proxy is asked for plain tunnels; WebSockets go through those.
+    if door == Door::Ingress {
+        builder.enable_connect_protocol();
+    }
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     let watch = Watch::new(bounds, activity, None);
     Box::pin(drive(
         shared,
@@ -353,6 +367,15 @@ fn http2(
         http2::Connection::graceful_shutdown,
         watch,
     ))
+}
+
+/// Bytes that a client may send before we take any, over all its streams. At the egress a stalled tunnel holds up to one
+/// stream's window, and must not stall its neighbours.
+fn connection_window(door: Door) -> u32 {
+    match door {
+        Door::Ingress => 1024 * 1024,
+        Door::Egress => 8 * 1024 * 1024,
+    }
 }
 
 /// Serves a connection to its end, asking it to finish when the gateway drains or nothing was asked for too long.

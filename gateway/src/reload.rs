@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::error::{LoadError, Problem};
 use crate::config::{Config, Loaded};
+use crate::connection::Door;
 use crate::gateway::{Shared, load_off_thread};
 use crate::state::{Environment, State};
 
@@ -94,7 +95,9 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
         generation: state.generation,
         policy_version: state.policies.version().as_str().to_owned(),
     };
-    shared.admission.reconfigure(&state.config.ingress.bounds);
+    for door in [Door::Ingress, Door::Egress] {
+        shared.admission(door).reconfigure(state.bounds(door));
+    }
     shared.lockout.reconfigure(&state.config.lockout);
     shared.metrics.retain(
         |app| state.config.apps.iter().any(|known| known.name == app),
@@ -172,9 +175,9 @@ pub(crate) async fn load_to_watch(loaded: Loaded) -> (Loaded, Fingerprints) {
     }
 }
 
-/// Reloads when a file that the configuration names has changed in content, also if that was since `seen`. Directories
-/// are watched, not files, because editors and Kubernetes replace files instead of writing them; the one with the record
-/// in it is not, but looked at.
+/// Reloads when a file that the configuration names has changed in content since `seen`. Directories are watched, not
+/// files, because editors and Kubernetes replace files instead of writing them; the one with the record in it is not,
+/// but looked at.
 pub(crate) fn watch(
     shared: Arc<Shared>,
     path: PathBuf,

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::audit::handshakes::Refusal;
 use crate::config::ClientCertificateMode;
-use crate::connection::{Connection, Protocol, TlsFacts};
+use crate::connection::{Connection, Door, Protocol, TlsFacts};
 use crate::gateway::Shared;
 use crate::metrics::HandshakeFailure;
 use crate::state::State;
@@ -77,6 +77,7 @@ pub(crate) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub(crate) async fn accept(
     shared: &Shared,
     state: &State,
+    door: Door,
     stream: TcpStream,
     remote: SocketAddr,
     local: SocketAddr,
@@ -107,7 +108,7 @@ pub(crate) async fn accept(
         let_go(stream).await;
         return Err(refused(io::Error::other(nobody), server_name, None));
     }
-    let mode = state.host_modes.mode(server_name.as_deref());
+    let mode = state.client_certificates(door, server_name.as_deref());
     let mut accepting = start.into_stream(state.tls.of(mode)).into_fallible();
     let mut certificate = None;
     let accepted = poll_fn(|cx| {
@@ -138,7 +139,7 @@ pub(crate) async fn accept(
         stream,
         Connection {
             id,
-            door: crate::connection::Door::Ingress,
+            door,
             remote,
             local,
             peer,

@@ -9,7 +9,7 @@ use cedar_policy::{AuthorizationError, Authorizer, Decision, PolicyId, Response}
 use crate::deny::{Challenge, Deny, DenyCause, Guidance};
 use crate::entities::{Parties, Unaskable};
 use crate::permit::{Grant, Permit};
-use crate::request::Request;
+use crate::request::{Request, Resource};
 use crate::reuse::{Answer, Prepared};
 use crate::set::{Compiled, PolicySet};
 use crate::slice::Slice;
@@ -34,11 +34,15 @@ impl PolicySet {
     /// # Errors
     /// [`Deny`], with its cause; nothing else is possible.
     pub fn decide(&self, request: &Request<'_>, now: Now) -> Result<Permit, Deny> {
+        say(self.answered(request, now)?, request, now)
+    }
+
+    fn answered(&self, request: &Request<'_>, now: Now) -> Result<Answer, Deny> {
         if let Some(facts) = self.memo.facts(request)
             && let Some(answer) = self.memo.answer(facts, request, now)
         {
             self.reused.fetch_add(1, Ordering::Relaxed);
-            return say(answer, request, now);
+            return Ok(answer);
         }
         self.fresh.fetch_add(1, Ordering::Relaxed);
         let prepared = match self.memo.prepared(request) {
@@ -48,7 +52,23 @@ impl PolicySet {
         let answer = self.answer(&prepared, request, now);
         let facts = prepared.slice.facts;
         self.memo.keep_answer(facts, request, answer.clone());
-        say(answer, request, now)
+        Ok(answer)
+    }
+
+    /// As [`PolicySet::decide`], but lets through what no policy permits, as a permit that says so. What a policy
+    /// forbids, and whatever is in doubt, is denied all the same.
+    ///
+    /// # Errors
+    /// [`Deny`], whose cause is never [`DenyCause::NoPermit`].
+    pub fn decide_observing(&self, request: &Request<'_>, now: Now) -> Result<Permit, Deny> {
+        let mut answer = self.answered(request, now)?;
+        let observed =
+            matches!(&answer.verdict, Verdict::Deny(deny) if deny.cause == DenyCause::NoPermit);
+        if observed {
+            answer.verdict = Verdict::Permit(Arc::clone(&self.nothing_granted));
+        }
+        let permit = say(answer, request, now)?;
+        Ok(Permit { observed, ..permit })
     }
 
     /// How many decisions were made fresh and how many reused since this was last asked.
@@ -75,11 +95,18 @@ impl PolicySet {
     }
 
     pub(crate) fn prepare(&self, request: &Request<'_>) -> Result<Prepared, Unaskable> {
-        let (principal, action, app) = (request.principal, request.action, request.app);
-        let members = self.index.admitting(&self.policies, principal, action, app);
+        let (principal, action, resource) = (request.principal, request.action, request.resource);
+        if let Resource::Destination(destination) = resource
+            && !self.placer.made(destination)
+        {
+            let why = "the destination was placed by another policy set";
+            return Err(Unaskable(why.to_owned()));
+        }
+        let policies = &self.policies;
+        let members = self.index.admitting(policies, principal, action, resource);
         Ok(Prepared {
-            slice: self.slices.of(&self.policies, members)?,
-            parties: Parties::new(principal, action, app, Some(&self.named))?,
+            slice: self.slices.of(policies, members)?,
+            parties: Parties::new(principal, action, resource, Some(&self.named))?,
         })
     }
 
@@ -164,7 +191,8 @@ fn say(answer: Answer, request: &Request<'_>, now: Now) -> Result<Permit, Deny> 
             device: Arc::clone(request.device),
             authentication: Arc::clone(request.authentication),
             action: request.action,
-            app: Arc::clone(request.app),
+            resource: request.resource.held(),
+            observed: false,
             grant,
             holds_until,
         }),
@@ -179,12 +207,14 @@ fn ids<'a>(ids: impl Iterator<Item = &'a PolicyId>) -> Arc<[Box<str>]> {
     ids.into()
 }
 
-/// The strongest challenge, if meeting challenges is all that is missing.
+/// The strongest challenge, if meeting challenges is all that is missing. A reason is asked for last: it would be given in
+/// vain by somebody who then fails to prove who they are.
 fn common_challenge(forbids: &[&Compiled]) -> Option<Challenge> {
     let strength = |challenge: &Challenge| match challenge {
-        Challenge::Fresh => 0,
-        Challenge::MultiFactor => 1,
-        Challenge::PhishingResistant => 2,
+        Challenge::Reason => 0,
+        Challenge::Fresh => 1,
+        Challenge::MultiFactor => 2,
+        Challenge::PhishingResistant => 3,
     };
     let challenges: Option<Vec<Challenge>> =
         forbids.iter().map(|policy| policy.challenge).collect();

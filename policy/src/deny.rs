@@ -15,7 +15,7 @@ pub enum DenyCause {
     EvaluationFailed,
 }
 
-/// What would turn this denial into a permit, as far as authentication goes. From `@challenge("…")` annotations; given
+/// What the person could do to turn this denial into a permit. From `@challenge("…")` annotations; given
 /// only when **every** determining forbid carries one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Challenge {
@@ -25,6 +25,8 @@ pub enum Challenge {
     PhishingResistant,
     /// `@challenge("fresh")`: a more recent proof.
     Fresh,
+    /// `@challenge("reason")`: say what the destination is needed for.
+    Reason,
 }
 
 /// Texts from a policy's annotations, for the person who was refused.
@@ -47,7 +49,7 @@ pub struct Deny {
     pub cause: DenyCause,
     /// Ids of the policies behind it; empty for [`DenyCause::NoPermit`].
     pub policies: Arc<[Box<str>]>,
-    /// What stronger authentication would change it.
+    /// What stronger authentication, or a reason, would change it.
     pub challenge: Option<Challenge>,
     /// What to tell the person: the first determining policy (by id) that has texts.
     pub guidance: Arc<Guidance>,

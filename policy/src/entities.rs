@@ -1,4 +1,4 @@
-//! From typed requests to what the engine evaluates: entities, built once per principal, app and action, and the
+//! From typed requests to what the engine evaluates: entities, built once per principal, resource and action, and the
 //! context, of which only the facts that the policies mention are built.
 
 use std::collections::{HashMap, HashSet};
@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use ahash::AHashSet;
 use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression as Expression};
 
+use crate::destination::Destination;
 use crate::facts::Facts;
 use crate::posture::{PostureAttribute, PostureValue};
-use crate::request::{Action, App, Principal, PrincipalKind, Request};
+use crate::request::{Action, App, Principal, PrincipalKind, Request, Resource};
 use crate::schema::{action_groups, uid, vocabulary};
 use crate::time::Now;
 use crate::window::{Civil, age_minutes};
@@ -59,17 +60,20 @@ impl Parties {
     pub(crate) fn new(
         principal: &Principal,
         action: Action,
-        app: &App,
+        resource: Resource<'_>,
         named: Option<&Named>,
     ) -> Result<Self, Unaskable> {
         let who = principal_entity(principal, named)?;
         let what = action_entity(action);
-        let whither = app_entity(app)?;
+        let whither = match resource {
+            Resource::App(app) => app_entity(app)?,
+            Resource::Destination(destination) => destination_entity(destination)?,
+        };
         Ok(Self {
             principal: who.uid(),
             action: what.uid(),
             resource: whither.uid(),
-            // Groups, roles and levels are only ever named on the right of `in`, where their uid is enough.
+            // Groups, roles, levels, domains and the like are only ever named on the right of `in`, where their uid is enough.
             entities: Entities::from_entities([who, what, whither], None).map_err(unaskable)?,
         })
     }
@@ -132,6 +136,40 @@ fn app_entity(app: &App) -> Result<Entity, Unaskable> {
         ("level".to_owned(), Expression::new_entity_uid(level)),
     ]);
     Entity::new(uid(&words.app, app.name()), attributes, parents).map_err(unaskable)
+}
+
+/// With those attributes and parents that the placer kept.
+fn destination_entity(destination: &Destination) -> Result<Entity, Unaskable> {
+    let words = vocabulary();
+    let domains = destination
+        .domains()
+        .iter()
+        .map(|id| uid(&words.domain, id));
+    let categories = destination.categories().iter();
+    let categories = categories.map(|id| uid(&words.category, id));
+    let mut parents: HashSet<EntityUid> = domains.chain(categories).collect();
+    let address = Expression::new_bool(destination.is_address());
+    let mut attributes = HashMap::from([("address".to_owned(), address)]);
+    let mut add = |name: &str, value: Option<Expression>| {
+        attributes.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    add("host", destination.host().map(string));
+    let port = destination.port().map(i64::from);
+    add("port", port.map(Expression::new_long));
+    add("domain", destination.domain().map(string));
+    if let Some(service) = destination.service() {
+        let level = service
+            .level()
+            .map(|level| uid(&words.level, level.as_str()));
+        add("service", Some(string(service.name())));
+        add("tenant", service.tenant().map(string));
+        add("level", level.clone().map(Expression::new_entity_uid));
+        parents.insert(uid(&words.cloud_service, service.name()));
+        parents.extend(service.groups().iter().map(|id| uid(&words.app_group, id)));
+        parents.extend(level);
+    }
+    let id = uid(&words.destination, destination.id());
+    Entity::new(id, attributes, parents).map_err(unaskable)
 }
 
 /// Fields of a record, of which only those in `facts` are built.
@@ -260,6 +298,10 @@ fn authentication(facts: Facts, request: &Request<'_>, now: Now) -> Result<Expre
         let age = age_minutes(now.at, proof.authenticated_at?)?;
         Some(Expression::new_long(age))
     });
+    fields.add(Facts::CREDENTIAL, "credential", || {
+        let word = proof.credential().as_str();
+        Expression::new_entity_uid(uid(&vocabulary().credential, word))
+    });
     fields.record()
 }
 
@@ -307,6 +349,9 @@ fn http(facts: Facts, request: &Request<'_>) -> Result<Expression, Unaskable> {
     });
     fields.add(Facts::REQUEST_HOST, "host", || string(request.facts.host));
     fields.add(Facts::REQUEST_PATH, "path", || string(request.facts.path));
+    fields.add(Facts::REASON_GIVEN, "reason_given", || {
+        Expression::new_bool(request.facts.reason_given)
+    });
     fields.record()
 }
 
@@ -374,7 +419,13 @@ mod tests {
     }
 
     fn conforms(asked: &Asked) {
-        let parties = Parties::new(&asked.principal, asked.action, &asked.app, None).unwrap();
+        let parties = Parties::new(
+            &asked.principal,
+            asked.action,
+            asked.request().resource,
+            None,
+        )
+        .unwrap();
         let context = context(Facts::ALL, &asked.request(), asked.now).unwrap();
         let (principal, action) = (parties.principal.clone(), parties.action.clone());
         let resource = parties.resource.clone();

@@ -38,9 +38,11 @@ impl Facts {
     pub(crate) const REQUEST_HOST: Self = bit(34);
     pub(crate) const REQUEST_PATH: Self = bit(35);
     pub(crate) const DEVICE_SHARED: Self = bit(36);
+    pub(crate) const CREDENTIAL: Self = bit(37);
+    pub(crate) const REASON_GIVEN: Self = bit(38);
 
     /// Everything there is to know.
-    pub(crate) const ALL: Self = Self(Self::POSTURE.0 | ((1 << 37) - (1 << 16)));
+    pub(crate) const ALL: Self = Self(Self::POSTURE.0 | ((1 << 39) - (1 << 16)));
 
     /// Facts of the device, whichever time it is.
     pub(crate) const DEVICE: Self = Self(
@@ -59,7 +61,8 @@ impl Facts {
             | Self::CERTIFICATE_BOUND.0
             | Self::ACR.0
             | Self::METHODS.0
-            | Self::AGE.0,
+            | Self::AGE.0
+            | Self::CREDENTIAL.0,
     );
     /// Facts that depend on the zone's offset.
     pub(crate) const CIVIL: Self =
@@ -82,7 +85,7 @@ impl Facts {
 }
 
 /// Every leaf but the posture attributes, by its path under `context`.
-const NAMED: [(&str, Facts); 21] = [
+const NAMED: [(&str, Facts); 23] = [
     ("device.id", Facts::DEVICE_ID),
     ("device.kind", Facts::DEVICE_KIND),
     ("device.ownership", Facts::DEVICE_OWNERSHIP),
@@ -98,6 +101,7 @@ const NAMED: [(&str, Facts); 21] = [
     ("authentication.acr", Facts::ACR),
     ("authentication.methods", Facts::METHODS),
     ("authentication.age_minutes", Facts::AGE),
+    ("authentication.credential", Facts::CREDENTIAL),
     ("network.address", Facts::ADDRESS),
     ("network.names", Facts::NETWORKS),
     ("time.hour", Facts::HOUR),
@@ -107,7 +111,58 @@ const NAMED: [(&str, Facts); 21] = [
     ("request.method", Facts::REQUEST_METHOD),
     ("request.host", Facts::REQUEST_HOST),
     ("request.path", Facts::REQUEST_PATH),
+    ("request.reason_given", Facts::REASON_GIVEN),
 ];
+
+/// Attributes of a destination that differ from host to host, as far as they are read. The others are few and always kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) host: bool,
+    pub(crate) port: bool,
+    pub(crate) domain: bool,
+}
+
+impl Attributes {
+    pub(crate) const NONE: Self = Self {
+        host: false,
+        port: false,
+        domain: false,
+    };
+    pub(crate) const ALL: Self = Self {
+        host: true,
+        port: true,
+        domain: true,
+    };
+
+    /// Both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            host: self.host || other.host,
+            port: self.port || other.port,
+            domain: self.domain || other.domain,
+        }
+    }
+
+    /// Those that `resource.name` reads. What is no attribute is no reason to be careless.
+    fn read(name: &str) -> Self {
+        match name {
+            "host" => Self {
+                host: true,
+                ..Self::NONE
+            },
+            "port" => Self {
+                port: true,
+                ..Self::NONE
+            },
+            "domain" => Self {
+                domain: true,
+                ..Self::NONE
+            },
+            "name" | "address" | "service" | "tenant" | "level" => Self::NONE,
+            _ => Self::ALL,
+        }
+    }
+}
 
 /// Every leaf with its path under `context`, in the order of the documentation.
 pub(crate) fn leaves() -> impl Iterator<Item = (String, Facts)> {
@@ -169,6 +224,69 @@ fn mentioned_in(expression: &pst::Expr) -> Facts {
 
 fn all_of<'a>(expressions: impl Iterator<Item = &'a std::sync::Arc<pst::Expr>>) -> Facts {
     expressions.fold(Facts::NONE, |facts, each| facts.and(mentioned_in(each)))
+}
+
+/// What a policy's conditions read of `resource`. Comparing the resource itself reads nothing: which hosts it is compared
+/// with is known from the literals. Wherever else it stands by itself, everything may be read.
+pub(crate) fn resource_mentions(policy: &pst::Template) -> Attributes {
+    let clauses = policy.clauses().iter().map(|clause| {
+        let (pst::Clause::When(condition) | pst::Clause::Unless(condition)) = clause;
+        read_in(condition)
+    });
+    clauses.fold(Attributes::NONE, Attributes::and)
+}
+
+fn is_resource(expression: &pst::Expr) -> bool {
+    matches!(expression, pst::Expr::Var(pst::Var::Resource))
+}
+
+fn read_in(expression: &pst::Expr) -> Attributes {
+    use pst::{BinaryOp, Expr};
+    let compared = |side: &pst::Expr| {
+        if is_resource(side) {
+            Attributes::NONE
+        } else {
+            read_in(side)
+        }
+    };
+    let each = |members: &mut dyn Iterator<Item = &std::sync::Arc<pst::Expr>>| {
+        members.fold(Attributes::NONE, |read, member| read.and(read_in(member)))
+    };
+    match expression {
+        Expr::GetAttr { expr, attr } if is_resource(expr) => Attributes::read(attr.as_str()),
+        Expr::HasAttr { expr, attrs } if is_resource(expr) => {
+            let first = attrs.iter().next();
+            first.map_or(Attributes::ALL, |attr| Attributes::read(attr.as_str()))
+        }
+        Expr::BinaryOp {
+            op: BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::In,
+            left,
+            right,
+        } => compared(left).and(compared(right)),
+        Expr::BinaryOp { left, right, .. } => read_in(left).and(read_in(right)),
+        Expr::Is { expr, in_expr, .. } => compared(expr).and(
+            in_expr
+                .as_ref()
+                .map_or(Attributes::NONE, |group| compared(group)),
+        ),
+        Expr::UnaryOp { expr, .. }
+        | Expr::GetAttr { expr, .. }
+        | Expr::HasAttr { expr, .. }
+        | Expr::Like { expr, .. } => read_in(expr),
+        Expr::IfThenElse {
+            cond,
+            then_expr,
+            else_expr,
+        } => read_in(cond)
+            .and(read_in(then_expr))
+            .and(read_in(else_expr)),
+        Expr::Set(members) => each(&mut members.iter()),
+        Expr::Record(fields) => each(&mut fields.values()),
+        Expr::Var(pst::Var::Resource) => Attributes::ALL,
+        Expr::Literal(_) | Expr::Var(_) => Attributes::NONE,
+        // `Unknown`, slots and whatever a later engine brings.
+        Expr::Slot(_) | Expr::Unknown { .. } | _ => Attributes::ALL,
+    }
 }
 
 /// `["device", "kind"]` for `context.device.kind`, `[]` for `context` itself, `None` for anything else.
@@ -282,6 +400,62 @@ mod tests {
             assert_eq!(facts_of(&condition), Facts::HOUR, "{condition}");
         }
         assert_eq!(facts_of("principal has name"), Facts::NONE);
+    }
+
+    fn read_by(condition: &str) -> Attributes {
+        let text = format!("permit(principal, action, resource) when {{ {condition} }};");
+        let policy = cedar_policy::Policy::parse(None, text).unwrap();
+        resource_mentions(policy.to_pst().unwrap().body())
+    }
+
+    #[test]
+    fn attributes_of_the_resource_are_found_wherever_they_hide() {
+        let host = Attributes {
+            host: true,
+            ..Attributes::NONE
+        };
+        for condition in [
+            "resource.host == \"a\"",
+            "resource has host",
+            "resource has host.x",
+            "resource[\"host\"] like \"*\"",
+            "[resource.host].contains(\"a\")",
+            "{a: resource.host}.a == \"a\"",
+            "if resource.address then true else \"a\" == resource.host",
+            "!(resource is Masugata::Destination && resource.host == \"a\")",
+        ] {
+            assert_eq!(read_by(condition), host, "{condition}");
+        }
+        assert!(read_by("resource.port > 1").port);
+        assert!(read_by("resource has domain").domain);
+    }
+
+    #[test]
+    fn comparing_the_resource_reads_nothing_of_it() {
+        for condition in [
+            "resource == Masugata::Destination::\"a\"",
+            "Masugata::Destination::\"a\" != resource",
+            "resource in [Masugata::Domain::\"a\"]",
+            "resource is Masugata::Destination in Masugata::Category::\"a\"",
+            "resource.level == Masugata::Level::\"public\" && resource has tenant",
+            "context.request.host == \"a\" && principal.id == \"b\"",
+        ] {
+            assert_eq!(read_by(condition), Attributes::NONE, "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_resource_passed_around_is_read_wholly() {
+        for condition in [
+            "[resource].contains(resource)",
+            "{a: resource}.a.port == 1",
+            "(if true then resource else resource).host == \"a\"",
+            "Masugata::Domain::\"a\" in [resource]",
+            "resource.mood == 1",
+            "resource.contains(1)",
+        ] {
+            assert_eq!(read_by(condition), Attributes::ALL, "{condition}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Masugata's decision point: may this principal, on this device, do this to that app, now?
+//! Masugata's decision point: may this principal, on this device, do this to that app or destination, now?
 //!
 //! Pure: no clock, file, socket or environment is read here; `now` arrives as an argument. Policies are Cedar
 //! text; nothing outside this crate names a Cedar type.
 
 mod decide;
 mod deny;
+mod destination;
 mod entities;
 mod error;
 mod explain;
@@ -26,6 +27,7 @@ mod time;
 mod window;
 
 pub use deny::{Challenge, Deny, DenyCause, Guidance};
+pub use destination::{CloudService, Destination, Whereto};
 pub use error::{LoadError, Problem};
 pub use explain::{Considered, Effect, Explanation, Outcome};
 pub use lint::Known;
@@ -35,8 +37,8 @@ pub use posture::{
     PostureValue,
 };
 pub use request::{
-    Action, App, Authentication, Device, DeviceKind, Level, Method, NetworkNames, Ownership,
-    Principal, PrincipalKind, Request, RequestFacts,
+    Action, App, Authentication, Credential, Device, DeviceKind, Held, Level, Method, NetworkNames,
+    Ownership, Principal, PrincipalKind, Request, RequestFacts, Resource,
 };
 pub use schema::schema_text;
 pub use set::{PolicySet, PolicySource};

@@ -6,6 +6,7 @@ use cedar_policy::pst::{self, BinaryOp, Expr, Literal};
 use crate::error::{Problem, Text, nearest};
 use crate::facts::{context_path, leaves, path_of};
 use crate::schema::vocabulary;
+use crate::slice::Scope;
 
 /// Where a policy stands: from which byte of the text, and how many.
 #[derive(Clone, Copy)]
@@ -44,6 +45,10 @@ pub struct Known<'a> {
     pub networks: Option<&'a [&'a str]>,
     /// `context.device.groups`
     pub device_groups: Option<&'a [&'a str]>,
+    /// `Masugata::Category::"…"`: of every list and service, and those that are found without a list.
+    pub categories: Option<&'a [&'a str]>,
+    /// `Masugata::CloudService::"…"`
+    pub cloud_services: Option<&'a [&'a str]>,
 }
 
 /// A name in a policy.
@@ -63,6 +68,8 @@ enum MentionKind {
     User,
     Network,
     DeviceGroup,
+    Category,
+    CloudService,
 }
 
 impl Mention {
@@ -75,6 +82,8 @@ impl Mention {
             MentionKind::User => (known.issuers?, "issuer"),
             MentionKind::Network => (known.networks?, "network"),
             MentionKind::DeviceGroup => (known.device_groups?, "device group"),
+            MentionKind::Category => (known.categories?, "category"),
+            MentionKind::CloudService => (known.cloud_services?, "cloud service"),
         };
         let name = &*self.name;
         let wanted = match (self.kind, name.split_once('/')) {
@@ -118,6 +127,8 @@ pub(crate) fn mentions(
         (&words.app_group, MentionKind::AppGroup),
         (&words.service, MentionKind::Service),
         (&words.user, MentionKind::User),
+        (&words.category, MentionKind::Category),
+        (&words.cloud_service, MentionKind::CloudService),
     ];
     let mention = |kind: MentionKind, name: &str| {
         let (line, column) = place.text.position(place.of_literal(name));
@@ -147,16 +158,87 @@ pub(crate) fn mentions(
     found
 }
 
+/// Hosts and domains that no destination has, however it is asked for.
+pub(crate) fn impossible_names(policy: &cedar_policy::Policy, place: Place<'_>) -> Vec<Problem> {
+    let words = vocabulary();
+    let literals = policy.entity_literals();
+    let wrong = literals.iter().filter_map(|literal| {
+        let id = literal.id().unescaped();
+        let (what, wrong) = if *literal.type_name() == words.destination {
+            ("destination", wrong_with_host(id, true))
+        } else if *literal.type_name() == words.domain {
+            ("domain", wrong_with_host(id, false))
+        } else {
+            return None;
+        };
+        let offset = Some(place.of_literal(id));
+        let message = format!("no {what} is called `{}`", id.escape_debug());
+        Some(place.text.problem(offset, message, Some(wrong?)))
+    });
+    let mut problems: Vec<Problem> = wrong.collect();
+    problems.sort_by(Problem::by_position);
+    problems
+}
+
+/// Help for a name that cannot be matched, `None` for a good one.
+fn wrong_with_host(name: &str, addresses: bool) -> Option<String> {
+    let literal = name.trim_matches(['[', ']']);
+    if let Ok(address) = literal.parse::<std::net::IpAddr>() {
+        let text = address.to_string();
+        return if !addresses {
+            Some(
+                "an address is in no domain; write `resource == Masugata::Destination::\"…\"`"
+                    .to_owned(),
+            )
+        } else if text != name {
+            Some(format!("write it as `{text}`"))
+        } else {
+            None
+        };
+    }
+    let lower = name.trim_matches('.').to_ascii_lowercase();
+    if let Some(rest) = lower.strip_prefix("*.") {
+        return Some(format!(
+            "`resource in Masugata::Domain::\"{rest}\"` is the name and everything below it"
+        ));
+    }
+    if !lower.is_ascii() {
+        return Some("write the name as it is on the wire, beginning with `xn--`".to_owned());
+    }
+    if lower.contains([':', '/', '@']) {
+        return Some("a host has neither scheme nor port nor path".to_owned());
+    }
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(usual)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if lower.len() > 253 || !lower.split('.').all(label) {
+        return Some("a host is letters, digits and `-`, in parts with dots between".to_owned());
+    }
+    (lower != name)
+        .then(|| format!("names are compared in lower case, without dots at the ends: `{lower}`"))
+}
+
 /// Attributes that exist nowhere. The type checker knows that `has` of such an attribute is false and then does not look at
 /// what the `has` guards: `unless { context.device.posture has disk_encripted && … }` would load, and forbid everybody.
-pub(crate) fn unknown_facts(tree: &pst::Template, place: Place<'_>) -> Vec<Problem> {
+pub(crate) fn unknown_facts(tree: &pst::Template, scope: &Scope, place: Place<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let resource: &[&str] = if scope.concerns_apps_only() {
+        &OF_APPS
+    } else if scope.concerns_destinations_only() {
+        &OF_DESTINATIONS
+    } else {
+        &OF_BOTH
+    };
     for_each_path(tree, &mut |root, path| {
         let whole = path.join(".");
         let known: Vec<String> = match root {
             pst::Var::Context => leaves().map(|(leaf, _)| leaf).collect(),
             pst::Var::Principal => ["id", "issuer", "name"].map(str::to_owned).into(),
-            pst::Var::Resource => ["name", "level"].map(str::to_owned).into(),
+            pst::Var::Resource => resource.iter().map(|name| (*name).to_owned()).collect(),
             pst::Var::Action => return,
         };
         let parts = ["major", "minor", "patch"];
@@ -178,6 +260,14 @@ pub(crate) fn unknown_facts(tree: &pst::Template, place: Place<'_>) -> Vec<Probl
     });
     problems
 }
+
+const OF_APPS: [&str; 2] = ["name", "level"];
+const OF_DESTINATIONS: [&str; 7] = [
+    "host", "port", "address", "domain", "service", "tenant", "level",
+];
+const OF_BOTH: [&str; 8] = [
+    "name", "level", "host", "port", "address", "domain", "service", "tenant",
+];
 
 fn root_word(root: &pst::Var) -> &'static str {
     match root {

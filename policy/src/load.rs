@@ -14,8 +14,9 @@ use miette::Diagnostic;
 
 use crate::deny::{Challenge, Guidance};
 use crate::error::{LoadError, Problem, Text, line_starts, nearest};
-use crate::facts::{Facts, mentioned_by};
+use crate::facts::{Attributes, Facts, mentioned_by, resource_mentions};
 use crate::lint;
+use crate::request::Action;
 use crate::schema::schema;
 use crate::set::{Compiled, PolicySource};
 use crate::slice::Scope;
@@ -31,10 +32,11 @@ pub(crate) const ANNOTATIONS: [&str; 7] = [
     "challenge",
 ];
 
-const CHALLENGES: [(&str, Challenge); 3] = [
+const CHALLENGES: [(&str, Challenge); 4] = [
     ("mfa", Challenge::MultiFactor),
     ("phishing_resistant", Challenge::PhishingResistant),
     ("fresh", Challenge::Fresh),
+    ("reason", Challenge::Reason),
 ];
 
 /// Longest `@id`, in bytes: it is in every audit record.
@@ -333,7 +335,10 @@ impl<'a, 'b> Validated<'a, 'b> {
             .iter()
             .map(|candidate| {
                 let tree = candidate.tree.as_ref();
-                let found = tree.map(|tree| lint::unknown_facts(tree.body(), candidate.place()));
+                let found = tree.map(|tree| {
+                    let scope = Scope::of(&candidate.policy);
+                    lint::unknown_facts(tree.body(), &scope, candidate.place())
+                });
                 let found = found.unwrap_or_default();
                 let any = !found.is_empty();
                 problems.extend(found);
@@ -391,7 +396,8 @@ impl<'a, 'b> Validated<'a, 'b> {
             ValidationWarning::ImpossiblePolicy(_)
             | ValidationWarning::InvalidActionApplication(_) => {
                 if !self.breaks(number) {
-                    self.problems.push(never_applies(problem));
+                    let scope = Scope::of(&candidate.policy);
+                    self.problems.push(never_applies(problem, &scope));
                 }
             }
             // Text that reads otherwise than it works has no place in a security rule.
@@ -409,8 +415,12 @@ impl<'a, 'b> Validated<'a, 'b> {
     }
 }
 
-fn never_applies(problem: Problem) -> Problem {
-    let help = "look for comparisons that cannot hold together, and for `==` with a group of actions, which needs `in`";
+fn never_applies(problem: Problem, scope: &Scope) -> Problem {
+    let help = if scope.concerns_destinations_only() && !scope.includes(Action::Connect) {
+        "towards a destination every action is `connect`"
+    } else {
+        "look for comparisons that cannot hold together, and for `==` with a group of actions, which needs `in`"
+    };
     Problem {
         message: "the policy can never apply to any request".to_owned(),
         help: Some(help.to_owned()),
@@ -520,13 +530,40 @@ fn better_help(problem: &Problem) -> Option<String> {
         ("Masugata::Ownership", "company"),
         ("Masugata::Weekday", "monday"),
         ("Masugata::Level", "internal"),
+        ("Masugata::Credential", "certificate"),
     ];
+    if let Some(help) = about_destinations(&problem.message) {
+        return Some(help.to_owned());
+    }
     if !problem.message.contains("String") {
         return None;
     }
     let named = |(kind, _): &(&str, &str)| problem.message.contains(kind);
     let (kind, word) = examples.into_iter().find(named)?;
     Some(format!("write it with its type: `{kind}::\"{word}\"`"))
+}
+
+/// A rule that reads an attribute of `resource` and does not say which kind of resource it means.
+fn about_destinations(message: &str) -> Option<&'static str> {
+    if !message.contains("`Masugata::Destination`") {
+        return None;
+    }
+    let of = |name: &str| message.contains(&format!("attribute `{name}`"));
+    if of("name") {
+        Some("only apps have a name; write `resource is Masugata::App`")
+    } else if of("level") {
+        Some(
+            "only configured services have a level; write `resource is Masugata::App`, or ask `resource has level`",
+        )
+    } else if of("domain") {
+        Some("addresses have no domain; ask `resource has domain` first")
+    } else if of("service") {
+        Some("only configured services have one; ask `resource has service` first")
+    } else if of("tenant") {
+        Some("only configured services have a tenant; ask `resource has tenant` first")
+    } else {
+        None
+    }
 }
 
 fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
@@ -543,17 +580,25 @@ fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
     let (line, _) = text.position(offset);
     let id = annotations.id.map_or_else(Box::default, |(id, _)| id);
     let guidance = annotations.guidance;
-    let (facts, mentions) = match tree {
+    let scope = Scope::of(&policy);
+    if annotations.challenge == Some(Challenge::Reason) && !scope.concerns_destinations_only() {
+        let help = "a reason can be given for a destination on the Internet; write `resource is Masugata::Destination`";
+        let message = "`@challenge(\"reason\")` on a policy that concerns apps";
+        problems.push(text.problem(Some(offset), message, Some(help.to_owned())));
+    }
+    problems.extend(lint::impossible_names(&policy, place));
+    let (facts, attributes, mentions) = match tree {
         Some(tree) => {
             problems.extend(lint::dead_comparisons(tree.body(), place));
             let mentions = lint::mentions(&policy, tree.body(), place);
-            (mentioned_by(tree.body()), mentions)
+            let attributes = resource_mentions(tree.body());
+            (mentioned_by(tree.body()), attributes, mentions)
         }
-        None => (Facts::ALL, Vec::new()),
+        None => (Facts::ALL, Attributes::ALL, Vec::new()),
     };
     Compiled {
         forbids: policy.effect() == Effect::Forbid,
-        scope: Scope::of(&policy),
+        scope,
         policy: policy.new_id(PolicyId::new(&id)),
         challenge: annotations.challenge,
         guidance: (guidance != Guidance::default()).then(|| Arc::new(guidance)),
@@ -561,6 +606,7 @@ fn compile(candidate: Candidate<'_>, problems: &mut Vec<Problem>) -> Compiled {
         file,
         line,
         facts,
+        attributes,
         mentions,
     }
 }

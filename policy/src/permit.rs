@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::request::{Action, App, Authentication, Device, Principal};
+use crate::request::{Action, App, Authentication, Device, Held, Principal};
 use crate::time::Timestamp;
 
 /// Identifies a policy set by content: `sha256:` and 64 hex digits over the sorted sources.
@@ -16,7 +16,7 @@ impl PolicyVersion {
     }
 }
 
-/// Made only by [`crate::PolicySet::decide`]; holds the request it permits, so that a permit for one request can not
+/// Made only by [`crate::PolicySet::decide`] and its siblings; holds the request it permits, so that a permit for one request can not
 /// be shown for another.
 #[derive(Clone, Debug)]
 pub struct Permit {
@@ -24,7 +24,8 @@ pub struct Permit {
     pub(crate) device: Arc<Device>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) action: Action,
-    pub(crate) app: Arc<App>,
+    pub(crate) resource: Held,
+    pub(crate) observed: bool,
     pub(crate) grant: Arc<Grant>,
     pub(crate) holds_until: Timestamp,
 }
@@ -32,7 +33,7 @@ pub struct Permit {
 /// What is the same for all permits that come from one answer: one count to keep instead of two.
 #[derive(Debug)]
 pub(crate) struct Grant {
-    /// Ids of the permits that matched, sorted; never empty.
+    /// Ids of the permits that matched, sorted; empty only for what is merely observed.
     pub(crate) policies: Arc<[Box<str>]>,
     pub(crate) version: PolicyVersion,
 }
@@ -54,9 +55,20 @@ impl Permit {
     pub fn action(&self) -> Action {
         self.action
     }
-    /// To which app.
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
+    /// To what.
+    pub fn resource(&self) -> &Held {
+        &self.resource
+    }
+    /// To which app, if it was one.
+    pub fn app(&self) -> Option<&Arc<App>> {
+        match &self.resource {
+            Held::App(app) => Some(app),
+            Held::Destination(_) => None,
+        }
+    }
+    /// No policy permits it; it is let through because it was asked with [`crate::PolicySet::decide_observing`].
+    pub fn is_observed(&self) -> bool {
+        self.observed
     }
     /// Ids of the permit policies that matched.
     pub fn policies(&self) -> &Arc<[Box<str>]> {

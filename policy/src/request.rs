@@ -1,6 +1,6 @@
 //! What a decision is asked about: principal, action, resource, context, typed, with no maps of strings.
 //!
-//! [`Principal`], [`Device`], [`Authentication`] and [`App`] are built when they change and shared by `Arc`;
+//! [`Principal`], [`Device`], [`Authentication`], [`App`] and [`Destination`] are built when they change and shared by `Arc`;
 //! only [`RequestFacts`] is made per request, and it borrows or copies. Each built value carries a `revision`, unique
 //! in this process, so that an earlier decision can be recognised without comparing contents (see `reuse`).
 
@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::destination::Destination;
 use crate::posture::DevicePosture;
 use crate::time::Timestamp;
 
 /// Unique in this process, never reused: two values with the same revision are the same value.
-fn next_revision() -> u64 {
+pub(crate) fn next_revision() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -236,6 +237,32 @@ impl Device {
     }
 }
 
+/// By what a principal is known; `context.authentication.credential` in policies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// `token`: a JWT of a configured issuer.
+    #[default]
+    Token,
+    /// `password`: a short-lived proxy password.
+    Password,
+    /// `certificate`: the device's certificate alone, of its owner or of a service account.
+    Certificate,
+}
+
+impl Credential {
+    /// Every kind, in the order they are documented.
+    pub const ALL: [Self; 3] = [Self::Token, Self::Password, Self::Certificate];
+
+    /// The word used in policies and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Password => "password",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
 /// How the principal proved itself, as the verified credential tells it.
 #[derive(Debug)]
 pub struct Authentication {
@@ -254,6 +281,7 @@ pub struct Authentication {
     pub authenticated_at: Option<Timestamp>,
     /// The credential is bound to the device certificate of this connection (RFC 8705 `cnf`), or is that certificate.
     pub certificate_bound: bool,
+    credential: Credential,
 }
 
 impl Authentication {
@@ -278,7 +306,19 @@ impl Authentication {
             amr,
             authenticated_at,
             certificate_bound,
+            credential: Credential::Token,
         }
+    }
+
+    /// Known by something else than a token.
+    #[must_use]
+    pub fn with_credential(self, credential: Credential) -> Self {
+        Self { credential, ..self }
+    }
+
+    /// By what the principal is known.
+    pub fn credential(&self) -> Credential {
+        self.credential
     }
 
     /// Unique in this process; see the module's first lines.
@@ -372,7 +412,7 @@ pub enum Action {
     Write,
     /// DELETE
     Delete,
-    /// A WebSocket or another upgrade: bytes flow both ways after one decision
+    /// A WebSocket or another upgrade: bytes flow both ways after one decision. Towards a [`Destination`]: everything
     Connect,
 }
 
@@ -411,6 +451,42 @@ pub struct RequestFacts<'a> {
     pub address: IpAddr,
     /// Named networks that contain `address`.
     pub networks: &'a NetworkNames,
+    /// The person on this device has said what the destination is needed for. Never at the ingress.
+    pub reason_given: bool,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Resource<'a> {
+    /// One of our apps.
+    App(&'a Arc<App>),
+    /// Somewhere on the Internet, as [`crate::PolicySet::place`] made it.
+    Destination(&'a Arc<Destination>),
+}
+
+impl Resource<'_> {
+    pub(crate) fn revision(self) -> u64 {
+        match self {
+            Self::App(app) => app.revision(),
+            Self::Destination(destination) => destination.revision(),
+        }
+    }
+
+    pub(crate) fn held(self) -> Held {
+        match self {
+            Self::App(app) => Held::App(Arc::clone(app)),
+            Self::Destination(destination) => Held::Destination(Arc::clone(destination)),
+        }
+    }
+}
+
+/// A [`Resource`] that a permit holds on to.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// One of our apps.
+    App(Arc<App>),
+    /// A class of destinations.
+    Destination(Arc<Destination>),
 }
 
 /// A question for the policy set.
@@ -424,8 +500,8 @@ pub struct Request<'a> {
     pub authentication: &'a Arc<Authentication>,
     /// To do what.
     pub action: Action,
-    /// To which app.
-    pub app: &'a Arc<App>,
+    /// To what.
+    pub resource: Resource<'a>,
     /// By which request.
     pub facts: RequestFacts<'a>,
 }

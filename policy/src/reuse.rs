@@ -1,4 +1,4 @@
-//! When an earlier decision still is the decision: exactly when the principal, app, action and every fact that its
+//! When an earlier decision still is the decision: exactly when the principal, resource, action and every fact that its
 //! policies mention are the same, and the clock is within the answer's window. There is no time-to-live.
 //!
 //! Values are compared, never only their hashes: with chosen paths an attacker could look for a collision.
@@ -18,7 +18,7 @@ use crate::slice::Slice;
 use crate::time::{Now, Timestamp};
 use crate::window::Window;
 
-/// What is kept for a principal, action and app as long as none of the three changes.
+/// What is kept for a principal, action and resource as long as none of the three changes.
 pub(crate) struct Prepared {
     pub(crate) slice: Arc<Slice>,
     pub(crate) parties: Parties,
@@ -59,11 +59,11 @@ impl Answer {
     }
 }
 
-/// Which principal, action and app. Revisions are never used twice in a process, so equal ones mean equal contents.
+/// Which principal, action and resource. Revisions are never used twice in a process, so equal ones mean equal contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Triple {
     principal: u64,
-    app: u64,
+    resource: u64,
     action: Action,
 }
 
@@ -71,7 +71,7 @@ impl Triple {
     fn of(request: &Request<'_>) -> Self {
         Self {
             principal: request.principal.revision(),
-            app: request.app.revision(),
+            resource: request.resource.revision(),
             action: request.action,
         }
     }
@@ -84,6 +84,7 @@ struct Question<'a> {
     device: u64,
     authentication: u64,
     address: Option<IpAddr>,
+    reason_given: Option<bool>,
     // `None` and not empty: comparing empty texts that point nowhere costs 100 ns each on some processors, where a masked
     // vector load from an unmapped page takes the slow way.
     method: Option<&'a str>,
@@ -109,6 +110,7 @@ impl<'a> Question<'a> {
             address: facts
                 .any(Facts::ADDRESS)
                 .then(|| http.address.to_canonical()),
+            reason_given: facts.any(Facts::REASON_GIVEN).then_some(http.reason_given),
             method: text(Facts::REQUEST_METHOD, http.method),
             host: text(Facts::REQUEST_HOST, http.host),
             path: text(Facts::REQUEST_PATH, http.path),
@@ -123,6 +125,7 @@ struct KeptQuestion {
     device: u64,
     authentication: u64,
     address: Option<IpAddr>,
+    reason_given: Option<bool>,
     method: Option<Box<str>>,
     host: Option<Box<str>>,
     path: Option<Box<str>>,
@@ -136,6 +139,7 @@ impl KeptQuestion {
             device: question.device,
             authentication: question.authentication,
             address: question.address,
+            reason_given: question.reason_given,
             method: question.method.map(Box::from),
             host: question.host.map(Box::from),
             path: question.path.map(Box::from),
@@ -149,6 +153,7 @@ impl KeptQuestion {
             device: self.device,
             authentication: self.authentication,
             address: self.address,
+            reason_given: self.reason_given,
             method: self.method.as_deref(),
             host: self.host.as_deref(),
             path: self.path.as_deref(),
@@ -244,12 +249,12 @@ impl Memo {
         self.answers.weight()
     }
 
-    /// The facts that decide for the principal, action and app of `request`, if known.
+    /// The facts that decide for the principal, action and resource of `request`, if known.
     pub(crate) fn facts(&self, request: &Request<'_>) -> Option<Facts> {
         self.facts.get(&Triple::of(request))
     }
 
-    /// What is kept for the principal, action and app of `request`.
+    /// What is kept for the principal, action and resource of `request`.
     pub(crate) fn prepared(&self, request: &Request<'_>) -> Option<Arc<Prepared>> {
         self.prepared.get(&Triple::of(request))
     }

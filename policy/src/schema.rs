@@ -36,6 +36,11 @@ pub(crate) struct Vocabulary {
     pub(crate) app: EntityTypeName,
     pub(crate) app_group: EntityTypeName,
     pub(crate) level: EntityTypeName,
+    pub(crate) destination: EntityTypeName,
+    pub(crate) domain: EntityTypeName,
+    pub(crate) category: EntityTypeName,
+    pub(crate) cloud_service: EntityTypeName,
+    pub(crate) credential: EntityTypeName,
     pub(crate) device_kind: EntityTypeName,
     pub(crate) ownership: EntityTypeName,
     pub(crate) weekday: EntityTypeName,
@@ -52,6 +57,11 @@ pub(crate) fn vocabulary() -> &'static Vocabulary {
         app: type_name("Masugata::App"),
         app_group: type_name("Masugata::AppGroup"),
         level: type_name("Masugata::Level"),
+        destination: type_name("Masugata::Destination"),
+        domain: type_name("Masugata::Domain"),
+        category: type_name("Masugata::Category"),
+        cloud_service: type_name("Masugata::CloudService"),
+        credential: type_name("Masugata::Credential"),
         device_kind: type_name("Masugata::DeviceKind"),
         ownership: type_name("Masugata::Ownership"),
         weekday: type_name("Masugata::Weekday"),
@@ -87,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::posture::PostureAttribute;
-    use crate::request::{DeviceKind, Level, Ownership};
+    use crate::request::{Credential, DeviceKind, Level, Ownership};
 
     #[test]
     fn the_schema_parses() {
@@ -108,6 +118,11 @@ mod tests {
             &words.app,
             &words.app_group,
             &words.level,
+            &words.destination,
+            &words.domain,
+            &words.category,
+            &words.cloud_service,
+            &words.credential,
             &words.device_kind,
             &words.ownership,
             &words.weekday,
@@ -145,6 +160,7 @@ mod tests {
         assert!(TEXT.contains(&quoted(Level::ALL.map(Level::as_str).to_vec())));
         assert!(TEXT.contains(&quoted(DeviceKind::ALL.map(DeviceKind::as_str).to_vec())));
         assert!(TEXT.contains(&quoted(Ownership::ALL.map(Ownership::as_str).to_vec())));
+        assert!(TEXT.contains(&quoted(Credential::ALL.map(Credential::as_str).to_vec())));
         for attribute in PostureAttribute::ALL {
             assert!(TEXT.contains(&format!("    {}?: ", attribute.as_str())));
         }

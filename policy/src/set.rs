@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 
 use crate::decide::no_guidance;
 use crate::deny::{Challenge, Guidance};
+use crate::destination::Placer;
 use crate::entities::Named;
 use crate::error::{LoadError, Problem};
-use crate::facts::Facts;
+use crate::facts::{Attributes, Facts};
 use crate::lint::{Known, Mention};
 use crate::load;
-use crate::permit::PolicyVersion;
+use crate::permit::{Grant, PolicyVersion};
 use crate::reuse::Memo;
 use crate::slice::{Index, Scope, Slices};
 
@@ -36,6 +37,8 @@ pub(crate) struct Compiled {
     pub(crate) policy: cedar_policy::Policy,
     pub(crate) scope: Scope,
     pub(crate) facts: Facts,
+    /// What it reads of `resource`.
+    pub(crate) attributes: Attributes,
     pub(crate) challenge: Option<Challenge>,
     /// `None` when it has no texts.
     pub(crate) guidance: Option<Arc<Guidance>>,
@@ -48,12 +51,15 @@ pub struct PolicySet {
     by_id: AHashMap<Box<str>, usize>,
     pub(crate) index: Index,
     pub(crate) named: Named,
+    pub(crate) placer: Placer,
     pub(crate) slices: Slices,
     pub(crate) memo: Memo,
     /// Decisions since they were last counted.
     pub(crate) fresh: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) version: PolicyVersion,
+    /// The grant of permits that are merely observed.
+    pub(crate) nothing_granted: Arc<Grant>,
     pub(crate) no_guidance: Arc<Guidance>,
     warnings: Vec<Problem>,
 }
@@ -70,15 +76,23 @@ impl PolicySet {
             .zip(&policies)
             .map(|(position, policy)| (policy.id.clone(), position))
             .collect();
+        let version = version(sources);
+        let attributes = policies.iter().map(|policy| policy.attributes);
+        let attributes = attributes.fold(Attributes::NONE, Attributes::and);
         Ok(Self {
             by_id,
             index: Index::of(&policies),
             named: Named::by(policies.iter().map(|policy| &policy.policy)),
+            placer: Placer::new(policies.iter().map(|policy| &policy.policy), attributes),
             slices: Slices::new(),
             memo: Memo::new(),
             fresh: AtomicU64::new(0),
             reused: AtomicU64::new(0),
-            version: version(sources),
+            nothing_granted: Arc::new(Grant {
+                policies: Arc::default(),
+                version: version.clone(),
+            }),
+            version,
             no_guidance: no_guidance(),
             warnings: loaded.warnings,
             policies,
@@ -105,8 +119,33 @@ impl PolicySet {
         &self.warnings
     }
 
+    /// Permits that name no resource, and so would let people go wherever they like on the Internet once there is a second
+    /// door. In order of file and position; empty without such a permit.
+    pub fn opens_everything(&self) -> Vec<Problem> {
+        let policies = self.policies.iter();
+        let opening = policies.filter(|policy| !policy.forbids && policy.scope.opens_everything());
+        let mut problems: Vec<Problem> = opening
+            .map(|policy| Problem {
+                file: policy.file.as_ref().into(),
+                line: Some(policy.line),
+                column: None,
+                message: format!(
+                    "the permit `{}` names no resource, and so opens the whole Internet",
+                    policy.id
+                ),
+                help: Some(
+                    "write `resource is Masugata::App`, or `resource is Masugata::Destination` if the Internet is meant"
+                        .to_owned(),
+                ),
+            })
+            .collect();
+        problems.sort_by(Problem::by_position);
+        problems
+    }
+
     /// Names in policies that nothing configured has, so that the policy never matches what its author meant: apps, app
-    /// groups, named networks, services, device groups, and people of unknown issuers. In order of file and position.
+    /// groups, named networks, services, device groups, categories, cloud services, and people of unknown issuers. In
+    /// order of file and position.
     pub fn unknown_names(&self, known: &Known<'_>) -> Vec<Problem> {
         let policies = self.policies.iter();
         let mut problems: Vec<Problem> = policies

@@ -1,4 +1,4 @@
-//! The policies that can matter to one principal, action and app, found by their scopes without evaluating anything,
+//! The policies that can matter to one principal, action and resource, found by their scopes without evaluating anything,
 //! and the facts that those policies mention.
 //!
 //! A policy left out of a slice could not have matched, nor failed to evaluate: the scope is checked before any condition.
@@ -11,8 +11,9 @@ use cedar_policy::{
 };
 use quick_cache::sync::Cache;
 
+use crate::destination::Destination;
 use crate::facts::Facts;
-use crate::request::{Action, App, Level, Principal, PrincipalKind};
+use crate::request::{Action, App, Level, Principal, PrincipalKind, Resource};
 use crate::schema::{action_groups, vocabulary};
 use crate::set::Compiled;
 
@@ -35,13 +36,49 @@ enum PrincipalScope {
     Nobody,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ResourceKind {
+    App,
+    Destination,
+}
+
+impl ResourceKind {
+    fn of(resource: Resource<'_>) -> Self {
+        match resource {
+            Resource::App(_) => Self::App,
+            Resource::Destination(_) => Self::Destination,
+        }
+    }
+}
+
+/// Apps and destinations can be in the same groups and levels; the rest belongs to one of the two.
 #[derive(Clone, Debug)]
 enum ResourceScope {
     Any,
-    One(Box<str>),
-    Group(Box<str>),
-    Level(Level),
+    Kind(ResourceKind),
+    App(Box<str>),
+    Destination(Box<str>),
+    Group(Option<ResourceKind>, Box<str>),
+    Level(Option<ResourceKind>, Level),
+    Domain(Box<str>),
+    Category(Box<str>),
+    Service(Box<str>),
     Nothing,
+}
+
+impl ResourceScope {
+    /// Of which kind the resources are that it can admit; `None` for both.
+    fn kind(&self) -> Option<ResourceKind> {
+        match self {
+            Self::Any | Self::Nothing => None,
+            Self::Kind(kind) => Some(*kind),
+            Self::Group(kind, _) | Self::Level(kind, _) => *kind,
+            Self::App(_) => Some(ResourceKind::App),
+            Self::Destination(_) | Self::Domain(_) | Self::Category(_) | Self::Service(_) => {
+                Some(ResourceKind::Destination)
+            }
+        }
+    }
 }
 
 impl Scope {
@@ -53,8 +90,30 @@ impl Scope {
         }
     }
 
-    fn admits(&self, principal: &Principal, action: Action) -> bool {
-        self.actions & action_bit(action) != 0 && self.principal.admits(principal)
+    fn admits(&self, principal: &Principal, action: Action, kind: ResourceKind) -> bool {
+        self.includes(action)
+            && self.resource.kind().is_none_or(|only| only == kind)
+            && self.principal.admits(principal)
+    }
+
+    /// Whether `action` is among its actions.
+    pub(crate) fn includes(&self, action: Action) -> bool {
+        self.actions & action_bit(action) != 0
+    }
+
+    /// No app can be meant.
+    pub(crate) fn concerns_destinations_only(&self) -> bool {
+        self.resource.kind() == Some(ResourceKind::Destination)
+    }
+
+    /// No destination can be meant.
+    pub(crate) fn concerns_apps_only(&self) -> bool {
+        self.resource.kind() == Some(ResourceKind::App)
+    }
+
+    /// It admits every destination there is without naming one.
+    pub(crate) fn opens_everything(&self) -> bool {
+        matches!(self.resource, ResourceScope::Any) && self.includes(Action::Connect)
     }
 }
 
@@ -146,34 +205,67 @@ fn action_scope(constraint: &ActionConstraint) -> u8 {
     }
 }
 
-fn resource_scope(constraint: &ResourceConstraint) -> ResourceScope {
+fn resource_kind(name: &EntityTypeName) -> Option<ResourceKind> {
     let words = vocabulary();
-    let is_app = |name: &EntityTypeName| *name == words.app;
-    match constraint {
-        ResourceConstraint::Any => ResourceScope::Any,
-        ResourceConstraint::Is(name) if is_app(name) => ResourceScope::Any,
-        ResourceConstraint::Eq(uid) if is_app(uid.type_name()) => {
-            ResourceScope::One(uid.id().unescaped().into())
-        }
-        ResourceConstraint::In(uid) => apps_in(uid),
-        ResourceConstraint::IsIn(name, uid) if is_app(name) => apps_in(uid),
-        ResourceConstraint::Is(_) | ResourceConstraint::Eq(_) | ResourceConstraint::IsIn(..) => {
-            ResourceScope::Nothing
-        }
+    if *name == words.app {
+        Some(ResourceKind::App)
+    } else if *name == words.destination {
+        Some(ResourceKind::Destination)
+    } else {
+        None
     }
 }
 
-fn apps_in(uid: &EntityUid) -> ResourceScope {
+fn resource_scope(constraint: &ResourceConstraint) -> ResourceScope {
+    match constraint {
+        ResourceConstraint::Any => ResourceScope::Any,
+        ResourceConstraint::Is(name) => {
+            resource_kind(name).map_or(ResourceScope::Nothing, ResourceScope::Kind)
+        }
+        ResourceConstraint::Eq(uid) => one_resource(uid),
+        ResourceConstraint::In(uid) => resources_in(None, uid),
+        ResourceConstraint::IsIn(name, uid) => match resource_kind(name) {
+            Some(kind) => resources_in(Some(kind), uid),
+            None => ResourceScope::Nothing,
+        },
+    }
+}
+
+fn one_resource(uid: &EntityUid) -> ResourceScope {
+    let id = uid.id().unescaped().into();
+    match resource_kind(uid.type_name()) {
+        Some(ResourceKind::App) => ResourceScope::App(id),
+        Some(ResourceKind::Destination) => ResourceScope::Destination(id),
+        None => ResourceScope::Nothing,
+    }
+}
+
+fn resources_in(kind: Option<ResourceKind>, uid: &EntityUid) -> ResourceScope {
     let words = vocabulary();
-    let id = uid.id().unescaped();
-    if *uid.type_name() == words.app {
-        ResourceScope::One(id.into())
-    } else if *uid.type_name() == words.app_group {
-        ResourceScope::Group(id.into())
-    } else if *uid.type_name() == words.level {
-        Level::parse(id).map_or(ResourceScope::Nothing, ResourceScope::Level)
-    } else {
-        ResourceScope::Nothing
+    let (group, id) = (uid.type_name(), uid.id().unescaped());
+    let destinations = kind != Some(ResourceKind::App);
+    if *group == words.app_group {
+        return ResourceScope::Group(kind, id.into());
+    }
+    if *group == words.level {
+        let level = Level::parse(id);
+        return level.map_or(ResourceScope::Nothing, |level| {
+            ResourceScope::Level(kind, level)
+        });
+    }
+    if *group == words.domain && destinations {
+        return ResourceScope::Domain(id.into());
+    }
+    if *group == words.category && destinations {
+        return ResourceScope::Category(id.into());
+    }
+    if *group == words.cloud_service && destinations {
+        return ResourceScope::Service(id.into());
+    }
+    // Everything is in itself.
+    match resource_kind(group) {
+        Some(itself) if kind.is_none_or(|kind| kind == itself) => one_resource(uid),
+        _ => ResourceScope::Nothing,
     }
 }
 
@@ -181,9 +273,15 @@ fn apps_in(uid: &EntityUid) -> ResourceScope {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     any: Bucket,
+    any_app: Bucket,
+    any_destination: Bucket,
     by_app: AHashMap<Box<str>, Bucket>,
+    by_destination: AHashMap<Box<str>, Bucket>,
     by_group: AHashMap<Box<str>, Bucket>,
     by_level: [Bucket; Level::ALL.len()],
+    by_domain: AHashMap<Box<str>, Bucket>,
+    by_category: AHashMap<Box<str>, Bucket>,
+    by_service: AHashMap<Box<str>, Bucket>,
 }
 
 /// Positions in the set.
@@ -234,20 +332,30 @@ impl Index {
         let mut index = Self::default();
         for (position, policy) in (0..).zip(policies) {
             let scope = &policy.scope;
-            let bucket = match &scope.resource {
-                ResourceScope::Any => Some(&mut index.any),
-                ResourceScope::One(app) => Some(index.by_app.entry(app.clone()).or_default()),
-                ResourceScope::Group(group) => {
-                    Some(index.by_group.entry(group.clone()).or_default())
-                }
-                ResourceScope::Level(level) => index.by_level.get_mut(*level as usize),
-                ResourceScope::Nothing => None,
-            };
-            if let Some(bucket) = bucket {
+            if let Some(bucket) = index.bucket(&scope.resource) {
                 bucket.add(&scope.principal, position);
             }
         }
         index
+    }
+
+    fn bucket(&mut self, scope: &ResourceScope) -> Option<&mut Bucket> {
+        let (map, name) = match scope {
+            ResourceScope::Any => return Some(&mut self.any),
+            ResourceScope::Kind(ResourceKind::App) => return Some(&mut self.any_app),
+            ResourceScope::Kind(ResourceKind::Destination) => {
+                return Some(&mut self.any_destination);
+            }
+            ResourceScope::Level(_, level) => return self.by_level.get_mut(*level as usize),
+            ResourceScope::Nothing => return None,
+            ResourceScope::App(name) => (&mut self.by_app, name),
+            ResourceScope::Destination(host) => (&mut self.by_destination, host),
+            ResourceScope::Group(_, name) => (&mut self.by_group, name),
+            ResourceScope::Domain(name) => (&mut self.by_domain, name),
+            ResourceScope::Category(name) => (&mut self.by_category, name),
+            ResourceScope::Service(name) => (&mut self.by_service, name),
+        };
+        Some(map.entry(name.clone()).or_default())
     }
 
     /// Positions of the policies whose scope admits the three, ascending.
@@ -256,28 +364,53 @@ impl Index {
         policies: &[Compiled],
         principal: &Principal,
         action: Action,
-        app: &App,
+        resource: Resource<'_>,
     ) -> Vec<u32> {
-        let own = self.by_app.get(app.name());
-        let grouped = app
-            .groups()
-            .iter()
-            .filter_map(|group| self.by_group.get(group));
-        let levelled = self.by_level.get(app.level() as usize);
-        let buckets = [&self.any]
-            .into_iter()
-            .chain(own)
-            .chain(grouped)
-            .chain(levelled);
+        let buckets = match resource {
+            Resource::App(app) => self.concerning_app(app),
+            Resource::Destination(destination) => self.concerning_destination(destination),
+        };
+        let kind = ResourceKind::of(resource);
         let mut found: Vec<u32> = buckets
+            .into_iter()
             .flat_map(|bucket| bucket.concerning(principal))
             .filter(|position| {
                 let policy = policies.get(*position as usize);
-                policy.is_some_and(|policy| policy.scope.admits(principal, action))
+                policy.is_some_and(|policy| policy.scope.admits(principal, action, kind))
             })
             .collect();
         found.sort_unstable();
+        // A list that names a category twice must not make a policy count twice.
+        found.dedup();
         found
+    }
+
+    fn concerning_app<'a>(&'a self, app: &'a App) -> Vec<&'a Bucket> {
+        let mut buckets = vec![&self.any, &self.any_app];
+        buckets.extend(self.by_app.get(app.name()));
+        buckets.extend(self.grouped(app.groups()));
+        buckets.extend(self.by_level.get(app.level() as usize));
+        buckets
+    }
+
+    fn concerning_destination<'a>(&'a self, destination: &'a Destination) -> Vec<&'a Bucket> {
+        let mut buckets = vec![&self.any, &self.any_destination];
+        buckets.extend(self.by_destination.get(destination.id()));
+        let domains = destination.domains().iter();
+        buckets.extend(domains.filter_map(|domain| self.by_domain.get(domain)));
+        let categories = destination.categories().iter();
+        buckets.extend(categories.filter_map(|category| self.by_category.get(&**category)));
+        if let Some(service) = destination.service() {
+            buckets.extend(self.by_service.get(service.name()));
+            buckets.extend(self.grouped(service.groups()));
+            let level = service.level();
+            buckets.extend(level.and_then(|level| self.by_level.get(level as usize)));
+        }
+        buckets
+    }
+
+    fn grouped<'a>(&'a self, groups: &'a [Box<str>]) -> impl Iterator<Item = &'a Bucket> {
+        groups.iter().filter_map(|group| self.by_group.get(group))
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::destination::{CloudService, Destination, Whereto};
 use crate::posture::{DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue};
 use crate::request::{
     Action, App, Authentication, Device, DeviceKind, Level, NetworkNames, Ownership, Principal,
-    PrincipalKind, Request, RequestFacts,
+    PrincipalKind, Request, RequestFacts, Resource,
 };
 use crate::set::{PolicySet, PolicySource};
 use crate::time::{Now, Timestamp};
@@ -62,6 +63,42 @@ pub(crate) fn laptop(posture: DevicePosture) -> Arc<Device> {
     ))
 }
 
+/// A place on the Internet.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) address: bool,
+    pub(crate) domain: Option<&'static str>,
+    pub(crate) categories: Vec<Arc<str>>,
+    pub(crate) service: Option<Arc<CloudService>>,
+}
+
+/// An unknown host on the usual port.
+pub(crate) fn site(host: &str) -> Site {
+    Site {
+        host: host.to_owned(),
+        port: 443,
+        address: host.parse::<std::net::IpAddr>().is_ok(),
+        domain: None,
+        categories: Vec::new(),
+        service: None,
+    }
+}
+
+impl Site {
+    pub(crate) fn whereto(&self) -> Whereto<'_> {
+        Whereto {
+            host: &self.host,
+            port: self.port,
+            address: self.address,
+            domain: self.domain,
+            categories: &self.categories,
+            service: self.service.as_ref(),
+        }
+    }
+}
+
 /// A question that tests change one thing of.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -70,11 +107,14 @@ pub(crate) struct Asked {
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) action: Action,
     pub(crate) app: Arc<App>,
+    /// Asked for instead of the app, if there is one.
+    pub(crate) destination: Option<Arc<Destination>>,
     pub(crate) method: String,
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) address: std::net::IpAddr,
     pub(crate) networks: NetworkNames,
+    pub(crate) reason_given: bool,
     pub(crate) now: Now,
 }
 
@@ -94,29 +134,44 @@ pub(crate) fn asked() -> Asked {
         )),
         action: Action::Read,
         app: Arc::new(App::new("wiki", Level::Internal, ["tools"])),
+        destination: None,
         method: "GET".to_owned(),
         host: "wiki.example".to_owned(),
         path: "/".to_owned(),
         address: [192, 0, 2, 1].into(),
         networks: Arc::from([]),
+        reason_given: false,
         now: Now::utc(AT),
     }
 }
 
 impl Asked {
+    /// The same for a connection to `site`.
+    pub(crate) fn to(&self, set: &PolicySet, site: &Site) -> Self {
+        Self {
+            action: Action::Connect,
+            destination: Some(set.place(&site.whereto())),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn request(&self) -> Request<'_> {
         Request {
             principal: &self.principal,
             device: &self.device,
             authentication: &self.authentication,
             action: self.action,
-            app: &self.app,
+            resource: match &self.destination {
+                Some(destination) => Resource::Destination(destination),
+                None => Resource::App(&self.app),
+            },
             facts: RequestFacts {
                 method: &self.method,
                 host: &self.host,
                 path: &self.path,
                 address: self.address,
                 networks: &self.networks,
+                reason_given: self.reason_given,
             },
         }
     }

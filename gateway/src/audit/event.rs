@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Uri};
-use masugata_policy::{Action, App, Authentication, Device, PolicyVersion, Principal, Timestamp};
+use masugata_policy::{
+    Action, App, Authentication, CloudService, Device, PolicyVersion, Principal, Timestamp,
+};
 
 use crate::connection::Connection;
 use crate::denial::DenialReason;
@@ -37,6 +39,8 @@ pub struct Decision {
     /// Host without port, lower case; absent when it could not be read.
     pub host: Option<Box<str>>,
     pub app: Option<Arc<App>>,
+    /// At the egress: where to.
+    pub destination: Option<Box<DestinationRecord>>,
     pub action: Option<Action>,
     pub principal: Option<Arc<Principal>>,
     pub authentication: Option<Arc<Authentication>>,
@@ -44,6 +48,30 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Names of limits in observe mode that would have refused.
     pub observed_limits: Vec<Arc<str>>,
+}
+
+/// What was known of a destination when it was decided.
+#[derive(Clone, Debug)]
+pub struct DestinationRecord {
+    /// As policies name it: lower case, A-labels, no final dot, IPv6 without brackets.
+    pub host: Box<str>,
+    pub port: u16,
+    /// Asked for by CONNECT; otherwise a request for `http://`.
+    pub tunnel: bool,
+    /// An IP literal was asked for.
+    pub address: bool,
+    /// The registrable domain.
+    pub domain: Option<Box<str>>,
+    pub categories: Box<[Arc<str>]>,
+    /// The lists that say so, with their version: `jpcert-c2@a1b2c3d4e5f6`.
+    pub feeds: Box<[Arc<str>]>,
+    /// Counts changes of the lists; says which were in force.
+    pub lists: u64,
+    pub service: Option<Arc<CloudService>>,
+    /// No policy permits it; it was let through because the door only observes.
+    pub observed: bool,
+    /// What the name led to, and may be dialled. Empty until that is known.
+    pub addresses: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -80,6 +108,8 @@ pub struct Completion {
     pub upstream: Option<Arc<str>>,
     /// How often the request was sent upstream; more than 1 after a retry.
     pub attempts: u8,
+    /// A tunnel whose ClientHello hides the real name (ECH) was let through.
+    pub ech: bool,
 }
 
 /// How an exchange ended.
@@ -105,7 +135,8 @@ pub enum Outcome {
 pub struct Operation {
     pub at: Timestamp,
     pub generation: u64,
-    /// `started`, `stopped`, `reloaded`, `reload-refused`, `recovered`, `rotated`, `records-lost`, …
+    /// `started`, `stopped`, `reloaded`, `reload-refused`, `recovered`, `rotated`, `records-lost`, `reason-given`,
+    /// `alert`, …
     pub kind: &'static str,
     pub detail: String,
     pub policy_version: Option<PolicyVersion>,

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use http::{Method, Uri};
 use masugata_certs::Peer;
 use masugata_policy::{
-    Action, App, Authentication, Device, DeviceKind, DevicePosture, Level, Observation, Ownership,
-    PostureAttribute, PostureSource, PostureValue, Principal, PrincipalKind, Timestamp,
+    Action, App, Authentication, CloudService, Device, DeviceKind, DevicePosture, Level,
+    Observation, Ownership, PostureAttribute, PostureSource, PostureValue, Principal,
+    PrincipalKind, Timestamp,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::event::{Completion, Decision, Operation, Outcome, Verdict};
+use super::event::{Completion, Decision, DestinationRecord, Operation, Outcome, Verdict};
 use super::sink::Auditor;
 use super::trail::{CompletionTrail, Opening, Trail};
 use crate::capability::{Clock, SystemClock};
 use crate::config::{self, ClientCertificateMode, OnOverflow};
-use crate::connection::{Connection, Protocol, TlsFacts};
+use crate::connection::{Connection, Door, Protocol, TlsFacts};
 use crate::exchange::RequestId;
 
 /// 2026-04-01T09:00:00.000Z
@@ -103,9 +104,13 @@ pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn connection() -> Arc<Connection> {
+    connection_at(Door::Ingress)
+}
+
+fn connection_at(door: Door) -> Arc<Connection> {
     Arc::new(Connection {
-        id: 7,
-        door: crate::connection::Door::Ingress,
+        id: if door == Door::Ingress { 7 } else { 8 },
+        door,
         remote: "[::ffff:203.0.113.5]:50222".parse().unwrap(),
         local: "192.0.2.1:443".parse().unwrap(),
         peer: Peer::Anonymous,
@@ -141,6 +146,7 @@ pub(super) fn decision(request: u128) -> Decision {
         uri: "/salaries/2026?token=planted-secret".parse().unwrap(),
         host: Some("hr.corp.example".into()),
         app: None,
+        destination: None,
         action: None,
         principal: None,
         authentication: None,
@@ -188,6 +194,41 @@ pub(super) fn full_decision() -> Decision {
     }
 }
 
+/// A tunnel to a cloud service, about which everything is known.
+pub(super) fn egress_decision() -> Decision {
+    let crm = CloudService::new(
+        "crm",
+        Some(Level::Internal),
+        Some("corp"),
+        ["cloud-services"],
+    );
+    Decision {
+        connection: connection_at(Door::Egress),
+        method: Method::CONNECT,
+        uri: "app.crm.example:443".parse().unwrap(),
+        host: Some("app.crm.example".into()),
+        app: None,
+        action: Some(Action::Connect),
+        destination: Some(Box::new(DestinationRecord {
+            host: "app.crm.example".into(),
+            port: 443,
+            tunnel: true,
+            address: false,
+            domain: Some("crm.example".into()),
+            categories: Box::new(["business".into(), "crm".into()]),
+            feeds: Box::new(["allowed@a1b2c3d4e5f6".into()]),
+            lists: 7,
+            service: Some(Arc::new(crm)),
+            observed: false,
+            addresses: vec![
+                "203.0.113.80:443".parse().unwrap(),
+                "[2001:db8::80]:443".parse().unwrap(),
+            ],
+        })),
+        ..full_decision()
+    }
+}
+
 fn posture() -> DevicePosture {
     let seen = |value, age| Observation {
         value,
@@ -226,6 +267,7 @@ pub(super) fn completion(request: u128) -> Completion {
         duration: Duration::from_micros(7250),
         upstream: Some("10.0.0.9:8080".into()),
         attempts: 1,
+        ech: false,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use http::{Method, StatusCode, Uri};
 use masugata_policy::{Action, App, Authentication, Device, PolicyVersion, Principal};
 
-use super::event::{Completion, Decision, Outcome, Verdict};
+use super::event::{Completion, Decision, DestinationRecord, Outcome, Verdict};
 use super::sink::{Auditor, Kept, Unavailable};
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
@@ -38,6 +38,8 @@ pub struct Facts {
     /// Host without port, lower case.
     pub host: Option<Box<str>>,
     pub app: Option<Arc<App>>,
+    /// At the egress: where to.
+    pub destination: Option<Box<DestinationRecord>>,
     pub action: Option<Action>,
     pub principal: Option<Arc<Principal>>,
     pub authentication: Option<Arc<Authentication>>,
@@ -162,6 +164,7 @@ impl Trail {
             sent: AtomicU64::new(0),
             status: AtomicU16::new(0),
             attempts: AtomicU8::new(0),
+            ech: AtomicBool::new(false),
             upstream: Mutex::new(None),
         }
     }
@@ -184,6 +187,7 @@ impl Trail {
             uri: self.uri.clone(),
             host: facts.host,
             app: facts.app,
+            destination: facts.destination,
             action: facts.action,
             principal: facts.principal,
             authentication: facts.authentication,
@@ -199,6 +203,7 @@ impl Facts {
         Self {
             host: decision.host,
             app: decision.app,
+            destination: decision.destination,
             action: decision.action,
             principal: decision.principal,
             authentication: decision.authentication,
@@ -254,6 +259,7 @@ pub struct CompletionTrail {
     /// 0: none yet.
     status: AtomicU16,
     attempts: AtomicU8,
+    ech: AtomicBool,
     upstream: Mutex<Option<Arc<str>>>,
 }
 
@@ -274,6 +280,10 @@ impl CompletionTrail {
     pub fn upstream(&self, authority: &Arc<str>, attempts: u8) {
         self.attempts.store(attempts, Ordering::Relaxed);
         *self.authority() = Some(Arc::clone(authority));
+    }
+    /// The real name of where it goes is hidden (ECH), and that was let through.
+    pub fn ech(&self) {
+        self.ech.store(true, Ordering::Relaxed);
     }
     /// How it ended.
     pub fn end(&self, outcome: Outcome) {
@@ -309,6 +319,7 @@ impl CompletionTrail {
             duration,
             upstream: self.authority().take(),
             attempts: self.attempts.load(Ordering::Relaxed),
+            ech: self.ech.load(Ordering::Relaxed),
         });
     }
 

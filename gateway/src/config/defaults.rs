@@ -3,6 +3,8 @@
 //! Rule for choosing: an administrator who writes nothing gets the narrower of two sensible behaviours, and limits
 //! that a company of a few thousand people does not meet in a normal week.
 
+pub mod egress;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use jsonwebtoken::Algorithm;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    ClientCertificateMode, LimitMode, LogFormat, OnOverflow, TlsProfile, UpstreamProtocol,
+    Bounds, ClientCertificateMode, LimitMode, LogFormat, OnOverflow, Timeouts, TlsProfile,
+    UpstreamProtocol,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,6 +49,21 @@ pub const CONCURRENT_STREAMS: u32 = 128;
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// On shutdown. Service managers kill after 90 seconds.
 pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// All of the above together.
+pub const BOUNDS: Bounds = Bounds {
+    connections: CONNECTIONS,
+    connections_per_address: CONNECTIONS_PER_ADDRESS,
+    handshakes_per_address: HANDSHAKES_PER_ADDRESS,
+    handshake_timeout: HANDSHAKE_TIMEOUT,
+    header_timeout: HEADER_TIMEOUT,
+    header_bytes: 64 * 1024,
+    header_count: HEADER_COUNT,
+    concurrent_streams: CONCURRENT_STREAMS,
+    keep_alive: KEEP_ALIVE,
+    drain: DRAIN,
+};
+const _: () = assert!(BOUNDS.header_bytes as u64 == HEADER_BYTES);
 
 // Devices.
 
@@ -103,6 +121,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RESPONSE_HEADER_TIMEOUT: Duration = MINUTE;
 /// Without a byte in either direction. Server-sent events and WebSockets usually ping every 30 seconds.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// All of the above together; streams last as long as they like.
+pub const TIMEOUTS: Timeouts = Timeouts {
+    connect: CONNECT_TIMEOUT,
+    response_header: RESPONSE_HEADER_TIMEOUT,
+    idle: IDLE_TIMEOUT,
+    total: None,
+};
 /// See `protocol`.
 pub const UPSTREAM_PROTOCOL: UpstreamProtocol = UpstreamProtocol::Auto;
 /// Once more hides the restart of one of several servers; more multiplies load when they are all slow.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use http::{Method, Uri};
-use masugata_policy::{Action, Timestamp};
+use masugata_policy::{Action, Resource, Timestamp};
 
 use super::authenticate::{self, Credentials};
 use super::decide::{self, Question};
@@ -90,8 +90,9 @@ impl DecisionLease {
         }
         let device = authenticate::device::establish(state, &self.connection, now)?;
         let credentials = self.credentials.still_good(state, &device, now)?;
-        authenticate::check_assurance(app, &credentials, now)?;
-        posture::check(app, &device, now)?;
+        let requirements = &app.config.requirements;
+        authenticate::check_assurance(requirements, &credentials, now)?;
+        posture::check(requirements, &device, now)?;
         let permit = decide::ask(
             state,
             &Question {
@@ -99,11 +100,14 @@ impl DecisionLease {
                 authentication: &credentials.authentication,
                 device: &device,
                 action: request.action,
-                app,
+                resource: Resource::App(&app.policy),
+                acr_values: &requirements.acr_values,
                 method: request.method.as_str(),
                 host: &request.host,
                 path: request.path(),
                 address: request.client_address,
+                reason_given: false,
+                observe: false,
             },
             now,
         )?;

@@ -3,6 +3,7 @@
 
 use masugata_policy::{Permit, Timestamp};
 
+use super::asked::Asked;
 use super::authenticate::Credentials;
 use super::decide::Authorized;
 use super::route::Routed;
@@ -19,21 +20,21 @@ impl Admitted {
     pub(super) fn permit(&self) -> &Permit {
         self.0.permit()
     }
-    pub(super) fn app(&self) -> &AppState {
-        &self.0.routed().app
+    pub(super) fn asked(&self) -> &Asked {
+        &self.0.routed().asked
     }
     pub(super) fn received_at(&self) -> Timestamp {
         self.0.routed().exchange.received_at
     }
     /// What the app will be told.
-    pub(super) fn assertion(&self) -> Facts<'_> {
+    pub(super) fn assertion<'a>(&'a self, app: &'a AppState) -> Facts<'a> {
         let permit = self.0.permit();
         Facts {
             principal: permit.principal(),
             device: permit.device(),
             authentication: permit.authentication(),
-            app: permit.app(),
-            audience: &self.app().config.audience,
+            app: &app.policy,
+            audience: &app.config.audience,
             credential_until: self.0.expires_at(),
         }
     }
@@ -51,7 +52,7 @@ pub(super) fn admit(authorized: Authorized, facts: &mut trail::Facts) -> Result<
         principal: permit.principal().id(),
         method: &routed.exchange.head.method,
     };
-    match routed.app.limits.admit(&subject) {
+    match routed.asked.limits().admit(&subject) {
         Ok(observed) => facts.observed_limits.extend(observed),
         Err(exceeded) => return Err(exceeded.into()),
     }

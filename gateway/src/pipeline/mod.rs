@@ -7,6 +7,7 @@
 //! The state is loaded once and handed down; nothing below this file can reach the pointer, so one request never
 //! straddles a reload. Stages return facts and never write the record: `serve` does, exactly once on every path.
 
+mod asked;
 mod authenticate;
 mod decide;
 mod lease;
@@ -36,6 +37,7 @@ use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
+use asked::Asked;
 use lease::{DecisionLease, LeasedRequest};
 use limit::Admitted;
 use route::{Routed, Target};
@@ -167,7 +169,7 @@ async fn examine(
             return Ok(Examined::WellKnown(response));
         }
     };
-    trail.metrics = Some(Arc::clone(&routed.app.metrics));
+    trail.metrics = Some(Arc::clone(routed.asked.metrics()));
     let authenticated = authenticate::establish(shared, state, routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;
@@ -188,14 +190,15 @@ async fn forward(
     completion: Arc<CompletionTrail>,
     busy: Busy,
 ) -> Result<Response<Body>, Halt> {
-    admitted.app().metrics.permitted.increment();
-    let forward = match &admitted.app().backend {
+    let Asked::App(app) = admitted.asked();
+    app.metrics.permitted.increment();
+    let forward = match &app.backend {
         Backend::Proxy(forward) => Arc::clone(forward),
         Backend::Answer(answer) => return Err(Halt::Answered(answer.clone(), completion)),
     };
     let assertion = state
         .signer
-        .header_for(&admitted.assertion(), admitted.received_at());
+        .header_for(&admitted.assertion(app), admitted.received_at());
     let Ok(assertion) = assertion else {
         tracing::error!("cannot sign an assertion");
         return Err(Halt::Failed(
@@ -206,13 +209,14 @@ async fn forward(
     let (routed, credentials) = admitted.into_parts();
     let Routed {
         exchange,
-        app,
+        asked,
         action,
         host,
         decoded_path,
         client_address,
         from_trusted_forwarder,
     } = *routed;
+    let Asked::App(app) = asked;
     let request = LeasedRequest {
         host,
         uri: exchange.head.uri.clone(),

@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Response};
-use masugata_policy::{App as PolicyApp, Authentication, Principal, PrincipalKind};
+use masugata_policy::{App as PolicyApp, Authentication, Credential, Principal, PrincipalKind};
 
 use super::build::{Problems, problem};
 use super::{AppState, Backend, Environment, ServiceAccount, State};
@@ -143,7 +143,10 @@ pub(super) fn services(config: &Config) -> AHashMap<Box<str>, ServiceAccount> {
         )),
         // A certificate is one factor; a program has no second. Apps that demand more do not take service accounts,
         // unless they say so in `require`.
-        authentication: Arc::new(Authentication::new(false, false, None, ["pop"], None, true)),
+        authentication: Arc::new(
+            Authentication::new(false, false, None, ["pop"], None, true)
+                .with_credential(Credential::Certificate),
+        ),
     };
     config
         .services

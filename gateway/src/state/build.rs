@@ -219,6 +219,8 @@ impl State {
             issuers: Some(&issuers),
             networks: Some(&networks),
             device_groups: None,
+            categories: None,
+            cloud_services: None,
         })
     }
 }

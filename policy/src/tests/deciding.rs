@@ -49,7 +49,7 @@ fn a_permit_holds_the_request_and_names_all_policies_that_matched_in_order() {
     assert!(Arc::ptr_eq(permit.principal(), &asked.principal));
     assert!(Arc::ptr_eq(permit.device(), &asked.device));
     assert!(Arc::ptr_eq(permit.authentication(), &asked.authentication));
-    assert!(Arc::ptr_eq(permit.app(), &asked.app));
+    assert!(Arc::ptr_eq(permit.app().unwrap(), &asked.app));
     assert_eq!(permit.action(), Action::Read);
     assert_eq!(permit.version(), set.version());
 }

@@ -1,7 +1,7 @@
 //! The two promises that make decisions cheap, against the slow obvious version: a reused decision is the fresh one, and
 //! a sliced decision is that of the whole set.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use cedar_policy::{Authorizer, Context, Entities};
@@ -13,13 +13,13 @@ use crate::entities::Parties;
 use crate::facts::Facts;
 use crate::posture::{DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue};
 use crate::request::{
-    Action, App, Authentication, Device, DeviceKind, Level, NetworkNames, Ownership, Principal,
-    PrincipalKind,
+    Action, App, Authentication, Credential, Device, DeviceKind, Level, NetworkNames, Ownership,
+    Principal, PrincipalKind,
 };
 use crate::schema::schema;
-use crate::testing::{AT, Asked};
+use crate::testing::{AT, Asked, Site, site};
 use crate::time::{Now, Timestamp};
-use crate::{Deny, Permit, PolicySet, PolicySource};
+use crate::{CloudService, Deny, Permit, PolicySet, PolicySource};
 
 const PRINCIPALS: &[&str] = &[
     "principal",
@@ -45,6 +45,9 @@ const ACTIONS: &[&str] = &[
     "action in [Masugata::Action::\"delete\", Masugata::Action::\"read\"]",
 ];
 
+/// Conditions that need to know which kind of resource is meant; the others go with every head.
+const OF_APPS: &[&str] = &["resource.level ==", "resource.name"];
+
 const RESOURCES: &[&str] = &[
     "resource",
     "resource is Masugata::App",
@@ -55,6 +58,17 @@ const RESOURCES: &[&str] = &[
     "resource in Masugata::Level::\"internal\"",
     "resource in Masugata::Level::\"confidential\"",
     "resource is Masugata::App in Masugata::AppGroup::\"hr-apps\"",
+    "resource is Masugata::Destination",
+    "resource == Masugata::Destination::\"app.box.com\"",
+    "resource in Masugata::Destination::\"192.0.2.7\"",
+    "resource in Masugata::Domain::\"box.com\"",
+    "resource in Masugata::Domain::\"app.box.com\"",
+    "resource is Masugata::Destination in Masugata::Domain::\"evil.test\"",
+    "resource in Masugata::Category::\"c2\"",
+    "resource is Masugata::Destination in Masugata::Category::\"files\"",
+    "resource in Masugata::CloudService::\"box-corp\"",
+    "resource is Masugata::Destination in Masugata::AppGroup::\"tools\"",
+    "resource is Masugata::Destination in Masugata::Level::\"internal\"",
 ];
 
 /// Every fact, and every way in which facts can be spoken of. `OVERFLOW` fails at run time for some facts only.
@@ -109,6 +123,23 @@ const CONDITIONS: &[&str] = &[
     "context.time.minute_of_day + 9223372036854775230 > 0 && context.authentication.multi_factor",
     "context.network.names.isEmpty() || context.time.hour * 9223372036854775807 > 0",
     "Masugata::User::\"corp/bob\".issuer == \"corp\"",
+    "context.authentication.credential == Masugata::Credential::\"certificate\"",
+    "context.request.reason_given",
+    "resource is Masugata::Destination && resource.host like \"*.box.com\"",
+    "resource is Masugata::Destination && [resource.host].contains(\"evil.test\")",
+    "resource is Masugata::Destination && resource.port == 443",
+    "resource is Masugata::Destination && resource.address",
+    "resource is Masugata::Destination && resource has domain && resource.domain == \"box.com\"",
+    "resource is Masugata::Destination && resource has domain",
+    "resource has service && resource.service == \"box-corp\"",
+    "resource has tenant && resource.tenant == \"corp\"",
+    "resource has level && resource.level == Masugata::Level::\"internal\"",
+    "resource == Masugata::Destination::\"a.b.evil.test\"",
+    "resource is Masugata::Destination && [Masugata::Destination::\"evil.test\", Masugata::Destination::\"box.com\"].contains(resource)",
+    "resource in [Masugata::Category::\"c2\", Masugata::Category::\"news\"] || resource in Masugata::Domain::\"evil.test\"",
+    "resource in Masugata::Domain::\"b.evil.test\"",
+    "(if context.authentication.multi_factor then resource else resource) in Masugata::Domain::\"com\"",
+    "{a: resource}.a in Masugata::CloudService::\"dropbox\"",
 ];
 
 #[derive(Clone, Debug)]
@@ -300,6 +331,107 @@ fn now() -> impl Strategy<Value = Now> {
     })
 }
 
+const HOSTS: &[(&str, Option<&str>)] = &[
+    ("app.box.com", Some("box.com")),
+    ("box.com", Some("box.com")),
+    ("notbox.com", Some("notbox.com")),
+    ("evil.test", Some("evil.test")),
+    ("a.b.evil.test", Some("evil.test")),
+    ("com", None),
+    ("-", None),
+    ("192.0.2.7", None),
+    ("2001:db8::7", None),
+];
+
+fn services() -> &'static [Option<Arc<CloudService>>] {
+    static SERVICES: LazyLock<Vec<Option<Arc<CloudService>>>> = LazyLock::new(|| {
+        let service = |name: &str, level, tenant, groups: &[&str]| {
+            let groups = groups.iter().copied();
+            Some(Arc::new(CloudService::new(name, level, tenant, groups)))
+        };
+        vec![
+            None,
+            None,
+            service("box-corp", Some(Level::Internal), Some("corp"), &["tools"]),
+            service("box-corp", Some(Level::Public), None, &["wiki", "hr-apps"]),
+            service("dropbox", None, None, &[]),
+        ]
+    });
+    &SERVICES
+}
+
+fn place() -> impl Strategy<Value = Option<Site>> {
+    let categories = prop::sample::subsequence(vec!["c2", "files", "news"], 0..=3);
+    let service = select(services().to_vec());
+    let there = (
+        select(HOSTS.to_vec()),
+        select(vec![443, 80, 8443]),
+        categories,
+        service,
+    );
+    let there = there.prop_map(|((host, domain), port, categories, service)| Site {
+        port,
+        domain,
+        categories: categories.into_iter().map(Arc::from).collect(),
+        service,
+        ..site(host)
+    });
+    prop::option::weighted(0.6, there)
+}
+
+/// A question, and where to if not to the app.
+#[derive(Clone, Debug)]
+struct Open {
+    asked: Asked,
+    site: Option<Site>,
+}
+
+impl Open {
+    fn to(&self, set: &PolicySet) -> Asked {
+        match &self.site {
+            Some(site) => self.asked.to(set, site),
+            None => self.asked.clone(),
+        }
+    }
+
+    /// With a destination of which nothing is left out.
+    fn wholly(&self, set: &PolicySet) -> Asked {
+        let site = self.site.as_ref();
+        let destination = site.map(|site| set.placer.whole().place(&site.whereto()));
+        Asked {
+            destination,
+            ..self.to(set)
+        }
+    }
+}
+
+fn open() -> impl Strategy<Value = Open> {
+    (
+        question(),
+        place(),
+        any::<bool>(),
+        select(Credential::ALL.to_vec()),
+    )
+        .prop_map(|(asked, site, reason_given, credential)| {
+            let old = &asked.authentication;
+            let authentication = Authentication::new(
+                old.multi_factor,
+                old.phishing_resistant,
+                old.acr.as_deref(),
+                old.amr.iter().cloned(),
+                old.authenticated_at,
+                old.certificate_bound,
+            );
+            let authentication = Arc::new(authentication.with_credential(credential));
+            let asked = Asked {
+                reason_given,
+                authentication,
+                ..asked
+            };
+            Open { asked, site }
+        })
+}
+
 fn question() -> impl Strategy<Value = Asked> {
     let http = (
         select(vec!["GET", "POST"]),
@@ -322,6 +454,8 @@ fn question() -> impl Strategy<Value = Asked> {
             authentication,
             action,
             app,
+            destination: None,
+            reason_given: false,
             method: http.0.to_owned(),
             host: http.1.to_owned(),
             path: http.2.to_owned(),
@@ -337,15 +471,26 @@ fn names(names: &[&str]) -> NetworkNames {
 }
 
 /// Mostly little differs from one request to the next, and mostly the time.
-fn difference() -> impl Strategy<Value = u16> {
-    (any::<u16>(), any::<u16>(), any::<u16>(), any::<bool>()).prop_map(|(a, b, c, time)| {
+fn difference() -> impl Strategy<Value = u32> {
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(|(a, b, c, time)| {
         if time { 1 << 15 } else { a & b & (c | 0xff) }
     })
 }
 
 /// Takes from `next` some of what differs; what is left stays the same value, as it does between requests.
-fn changed(mut asked: Asked, next: Asked, what: u16) -> Asked {
-    let bit = |index: u16| what & (1 << index) != 0;
+fn changed(open: Open, next: Open, what: u32) -> Open {
+    let bit = |index: u32| what & (1 << index) != 0;
+    let Open {
+        mut asked,
+        mut site,
+    } = open;
+    if bit(16) {
+        site = next.site;
+    }
+    let next = next.asked;
+    if bit(17) {
+        asked.reason_given = next.reason_given;
+    }
     if bit(0) && bit(1) {
         asked.principal = next.principal;
     }
@@ -381,21 +526,21 @@ fn changed(mut asked: Asked, next: Asked, what: u16) -> Asked {
     } else if bit(15) {
         asked.now.at = next.now.at;
     }
-    asked
+    Open { asked, site }
 }
 
 /// Everything that can be seen of a decision.
 fn seen(decision: &Result<Permit, Deny>) -> String {
     match decision {
         Ok(permit) => format!(
-            "permit {:?} until {:?} for {} {} {} {:?} {}",
+            "permit {:?} until {:?} for {} {} {} {:?} {:?}",
             permit.policies(),
             permit.holds_until(),
             permit.principal().revision(),
             permit.device().revision(),
             permit.authentication().revision(),
             permit.action(),
-            permit.app().revision(),
+            permit.app().map(|app| app.revision()),
         ),
         Err(deny) => format!(
             "{:?} {:?} {:?} {:?}",
@@ -408,7 +553,13 @@ fn seen(decision: &Result<Permit, Deny>) -> String {
 fn whole(set: &PolicySet, asked: &Asked) -> String {
     let policies = set.policies.iter().map(|policy| policy.policy.clone());
     let policies = cedar_policy::PolicySet::from_policies(policies).unwrap();
-    let parties = Parties::new(&asked.principal, asked.action, &asked.app, None).unwrap();
+    let parties = Parties::new(
+        &asked.principal,
+        asked.action,
+        asked.request().resource,
+        None,
+    )
+    .unwrap();
     let request = parties
         .ask(Facts::ALL, &asked.request(), asked.now)
         .unwrap();
@@ -436,46 +587,52 @@ proptest! {
     #[test]
     fn a_reused_decision_is_the_fresh_one(
         rules in prop::collection::vec(rule(), 1..12),
-        first in question(),
-        steps in prop::collection::vec((question(), difference(), any::<Index>(), any::<bool>()), 60),
+        first in open(),
+        steps in prop::collection::vec((open(), difference(), any::<Index>(), any::<bool>()), 60),
     ) {
         let Some(set) = loaded(&rules) else { return Ok(()) };
         let mut history = vec![first];
         for (next, what, from, back) in steps {
             // Often from the last question, sometimes from an old one: people, tabs and clocks go back and forth.
             let base = if back { from.get(&history) } else { history.last().unwrap() };
-            let asked = changed(base.clone(), next, what);
+            let open = changed(base.clone(), next, what);
+            let asked = open.to(&set);
             let reused = set.decide(&asked.request(), asked.now);
             let again = set.decide(&asked.request(), asked.now);
             let fresh = set.decide_fresh(&asked.request(), asked.now);
             prop_assert_eq!(seen(&reused), seen(&fresh));
             prop_assert_eq!(seen(&again), seen(&fresh));
-            history.push(asked);
+            let wholly = open.wholly(&set);
+            let whole = set.decide_fresh(&wholly.request(), wholly.now);
+            prop_assert_eq!(seen(&again), seen(&whole));
+            history.push(open);
         }
     }
 
     #[test]
     fn a_sliced_decision_is_that_of_the_whole_set(
         rules in prop::collection::vec(rule(), 1..16),
-        questions in prop::collection::vec(question(), 12),
+        questions in prop::collection::vec(open(), 12),
     ) {
         let Some(set) = loaded(&rules) else { return Ok(()) };
-        for asked in questions {
+        for open in questions {
+            let asked = open.to(&set);
             let sliced = match set.decide_fresh(&asked.request(), asked.now) {
                 Ok(permit) => format!("permit {:?}", permit.policies()),
                 Err(deny) => seen(&Err(deny)),
             };
-            prop_assert_eq!(sliced, whole(&set, &asked));
+            prop_assert_eq!(sliced, whole(&set, &open.wholly(&set)));
         }
     }
 
     #[test]
     fn a_permit_stands_until_it_says(
         rules in prop::collection::vec(rule(), 1..8),
-        asked in question(),
+        open in open(),
         later in 0.0..1.0_f64,
     ) {
         let Some(set) = loaded(&rules) else { return Ok(()) };
+        let asked = open.to(&set);
         let Ok(permit) = set.decide_fresh(&asked.request(), asked.now) else { return Ok(()) };
         let end = permit.holds_until().as_millis().min(asked.now.at.as_millis() + 200_000_000);
         let span = end - asked.now.at.as_millis();
@@ -494,8 +651,16 @@ proptest! {
 #[test]
 fn every_condition_of_the_generator_loads_by_itself() {
     for (number, condition) in CONDITIONS.iter().enumerate() {
+        let of_apps = OF_APPS.iter().any(|start| condition.starts_with(start));
+        let resource = if of_apps {
+            "resource is Masugata::App"
+        } else if condition.starts_with("resource is Masugata::Destination") {
+            "resource is Masugata::Destination"
+        } else {
+            "resource"
+        };
         let text = format!(
-            "@id(\"p{number}\") permit(principal, action, resource) when {{ {condition} }};"
+            "@id(\"p{number}\") permit(principal, action, {resource}) when {{ {condition} }};"
         );
         crate::testing::set(&text);
     }

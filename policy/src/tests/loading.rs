@@ -212,7 +212,7 @@ fn challenges_are_checked() {
 
     unknown challenge ``
       --> wiki.cedar:5:1
-    help: challenges are `mfa`, `phishing_resistant`, `fresh`
+    help: challenges are `mfa`, `phishing_resistant`, `fresh`, `reason`
 
     `@challenge` on a `permit`
       --> wiki.cedar:7:10
@@ -382,9 +382,13 @@ fn names_that_nothing_has_are_told_to_whoever_knows_the_names() {
 @id("d") permit (principal == Masugata::Service::"backup", action, resource)
   when { context.network.names.contains("offise") || context.network.names.containsAny(["office", "vpn"]) };
 @id("e") permit (principal, action, resource)
-  when { principal == Masugata::Service::"restore" && context.device.groups.contains("kiosk") };"#,
+  when { principal == Masugata::Service::"restore" && context.device.groups.contains("kiosk") };
+@id("f") permit (principal, action, resource in Masugata::CloudService::"box-crop")
+  unless { resource in [Masugata::Category::"c2", Masugata::Category::"malwear"] };"#,
     );
     let known = Known {
+        categories: Some(&["c2"]),
+        cloud_services: Some(&["box-corp"]),
         apps: Some(&["wiki"]),
         app_groups: Some(&["tools"]),
         services: Some(&["backup"]),
@@ -429,6 +433,14 @@ fn names_that_nothing_has_are_told_to_whoever_knows_the_names() {
     unknown device group `kiosk`
       --> test.cedar:7:86
     help: the policy would never match; no device group has this name
+
+    unknown cloud service `box-crop`
+      --> test.cedar:8:73
+    help: did you mean `box-corp`?
+
+    unknown category `malwear`
+      --> test.cedar:9:71
+    help: the policy would never match; no category has this name
     "###);
     assert_eq!(set.unknown_names(&Known::default()), []);
 }
@@ -452,4 +464,107 @@ fn the_version_is_of_the_contents_alone() {
     assert_eq!(both, version(&[("c", two), ("d", one)]));
     assert_ne!(both, version(&[("a", &format!("{one}{two}"))]));
     assert_ne!(both, version(&[("a", one)]));
+}
+
+#[test]
+fn a_rule_about_apps_that_does_not_say_so_is_told_what_to_write() {
+    assert_snapshot!(
+        problem(
+            r#"@id("a") permit (principal, action, resource) when { resource.level == Masugata::Level::"public" };
+@id("b") permit (principal, action, resource) when { resource.name == "wiki" };
+@id("c") permit (principal, action, resource is Masugata::Destination) when { resource.domain == "x" };
+@id("d") permit (principal, action, resource is Masugata::Destination) when { resource has name };
+@id("e") permit (principal, action == Masugata::Action::"read", resource in Masugata::Category::"c2");
+@id("f") @challenge("reason") forbid (principal, action, resource in Masugata::AppGroup::"tools");
+@id("g") permit (principal, action, resource) when { context.authentication.credential == "token" };"#
+        ),
+        @r###"
+    unable to guarantee safety of access to optional attribute `level` on entity type `Masugata::Destination`
+      --> wiki.cedar:1:54
+    help: only configured services have a level; write `resource is Masugata::App`, or ask `resource has level`
+
+    attribute `name` on entity type `Masugata::Destination` not found
+      --> wiki.cedar:2:54
+    help: only apps have a name; write `resource is Masugata::App`
+
+    unable to guarantee safety of access to optional attribute `domain` on entity type `Masugata::Destination`
+      --> wiki.cedar:3:79
+    help: addresses have no domain; ask `resource has domain` first
+
+    there is no `resource.name`
+      --> wiki.cedar:4:92
+    help: docs/policies.md lists what there is
+
+    the policy can never apply to any request
+      --> wiki.cedar:5:1
+    help: towards a destination every action is `connect`
+
+    `@challenge("reason")` on a policy that concerns apps
+      --> wiki.cedar:6:1
+    help: a reason can be given for a destination on the Internet; write `resource is Masugata::Destination`
+
+    the types String and Masugata::Credential are not compatible
+      --> wiki.cedar:7:54
+    help: write it with its type: `Masugata::Credential::"certificate"`
+    "###
+    );
+}
+
+#[test]
+fn names_that_no_destination_has_are_told() {
+    let named = |kind: &str, name: &str| {
+        let text = format!(
+            r#"@id("x") permit (principal, action, resource in Masugata::{kind}::"{name}");"#
+        );
+        let source = PolicySource {
+            name: "test.cedar",
+            text: &text,
+        };
+        match PolicySet::load(&[source]) {
+            Ok(_) => format!("{kind} {name}: good"),
+            Err(error) => {
+                let problem = &error.problems[0];
+                let help = problem.help.clone().unwrap_or_default();
+                format!("{} ({help})", problem.message)
+            }
+        }
+    };
+    let told = [
+        named("Domain", "box.com"),
+        named("Destination", "a_b.xn--wgv71a.jp"),
+        named("Destination", "192.0.2.7"),
+        named("Destination", "2001:db8::7"),
+        named("Destination", "[2001:db8::7]"),
+        named("Destination", "2001:DB8::7"),
+        named("Domain", "192.0.2.7"),
+        named("Domain", "*.box.com"),
+        named("Domain", ".box.com"),
+        named("Domain", "Box.com"),
+        named("Destination", "box.com."),
+        named("Destination", "https://box.com"),
+        named("Destination", "box.com:443"),
+        named("Destination", "日本.jp"),
+        named("Destination", "-"),
+        named("Destination", ""),
+        named("Domain", "box..com"),
+    ];
+    assert_snapshot!(told.join("\n"), @r###"
+    Domain box.com: good
+    Destination a_b.xn--wgv71a.jp: good
+    Destination 192.0.2.7: good
+    Destination 2001:db8::7: good
+    no destination is called `[2001:db8::7]` (write it as `2001:db8::7`)
+    no destination is called `2001:DB8::7` (write it as `2001:db8::7`)
+    no domain is called `192.0.2.7` (an address is in no domain; write `resource == Masugata::Destination::"…"`)
+    no domain is called `*.box.com` (`resource in Masugata::Domain::"box.com"` is the name and everything below it)
+    no domain is called `.box.com` (names are compared in lower case, without dots at the ends: `box.com`)
+    no domain is called `Box.com` (names are compared in lower case, without dots at the ends: `box.com`)
+    no destination is called `box.com.` (names are compared in lower case, without dots at the ends: `box.com`)
+    no destination is called `https://box.com` (a host has neither scheme nor port nor path)
+    no destination is called `box.com:443` (a host has neither scheme nor port nor path)
+    no destination is called `日本.jp` (write the name as it is on the wire, beginning with `xn--`)
+    no destination is called `-` (a host is letters, digits and `-`, in parts with dots between)
+    no destination is called `` (a host is letters, digits and `-`, in parts with dots between)
+    no domain is called `box..com` (a host is letters, digits and `-`, in parts with dots between)
+    "###);
 }

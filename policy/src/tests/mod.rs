@@ -5,4 +5,5 @@ mod deciding;
 mod documentation;
 mod equivalence;
 mod loading;
+mod placing;
 mod starter;

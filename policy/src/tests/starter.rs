@@ -7,11 +7,11 @@ use crate::posture::{DevicePosture, PostureAttribute, PostureValue};
 use crate::request::{
     Action, App, Authentication, Device, DeviceKind, Level, Ownership, Principal, PrincipalKind,
 };
-use crate::testing::{AT, Asked, asked, full_posture, laptop, observed, user};
+use crate::testing::{AT, Asked, Site, asked, full_posture, laptop, observed, site, user};
 use crate::time::Now;
-use crate::{Challenge, Deny, DenyCause, PolicySet, PolicySource};
+use crate::{Challenge, CloudService, Deny, DenyCause, PolicySet, PolicySource};
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     (
         "apps.cedar",
         include_str!("../../../deploy/policies/apps.cedar"),
@@ -19,6 +19,10 @@ const FILES: [(&str, &str); 5] = [
     (
         "confidential.cedar",
         include_str!("../../../deploy/policies/confidential.cedar"),
+    ),
+    (
+        "egress.cedar",
+        include_str!("../../../deploy/policies/egress.cedar"),
     ),
     (
         "internal.cedar",
@@ -324,4 +328,136 @@ fn a_stolen_service_certificate_is_worth_nothing_on_a_laptop() {
         *deny.policies,
         [Box::from("services-only-on-company-servers")]
     );
+}
+
+const OPEN: PolicySource<'_> = PolicySource {
+    name: "egress-open.cedar",
+    text: include_str!("../../../deploy/policies/optional/egress-open.cedar"),
+};
+
+fn opened() -> PolicySet {
+    let sources = FILES.map(|(name, text)| PolicySource { name, text });
+    let sources = [&sources[..], &[OPEN]].concat();
+    PolicySet::load(&sources).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn listed(host: &str, category: &str) -> Site {
+    Site {
+        categories: vec![category.into()],
+        ..site(host)
+    }
+}
+
+fn service(level: Option<Level>, groups: &[&str], categories: &[&str]) -> Site {
+    let service = CloudService::new("crm", level, None, groups.iter().copied());
+    Site {
+        service: Some(Arc::new(service)),
+        categories: categories.iter().copied().map(Arc::from).collect(),
+        ..site("crm.example")
+    }
+}
+
+fn goes(set: &PolicySet, asked: &Asked, site: &Site) -> Result<(), Deny> {
+    let asked = asked.to(set, site);
+    set.decide(&asked.request(), asked.now).map(|_| ())
+}
+
+#[test]
+fn employees_reach_approved_services_and_nothing_else() {
+    let (set, ada) = (starter(), asked());
+    let approved = service(None, &["cloud-services"], &[]);
+    assert!(goes(&set, &ada, &approved).is_ok());
+    let deny = goes(&set, &ada, &site("news.example")).unwrap_err();
+    assert_eq!(deny.cause, DenyCause::NoPermit);
+    let known = service(None, &["somewhere"], &[]);
+    assert_eq!(
+        goes(&set, &ada, &known).unwrap_err().cause,
+        DenyCause::NoPermit
+    );
+    let contractor = Asked {
+        principal: user("corp/con", &["contractors"]),
+        ..asked()
+    };
+    assert!(goes(&set, &contractor, &approved).is_err());
+    assert!(set.opens_everything().is_empty());
+}
+
+#[test]
+fn the_open_choice_opens_what_nothing_forbids_to_employees_only() {
+    let (set, ada) = (opened(), asked());
+    assert!(goes(&set, &ada, &site("news.example")).is_ok());
+    let contractor = Asked {
+        principal: user("corp/con", &["contractors"]),
+        ..asked()
+    };
+    assert!(goes(&set, &contractor, &site("news.example")).is_err());
+    assert!(set.opens_everything().is_empty());
+}
+
+#[test]
+fn harm_is_forbidden_whatever_else_permits_it() {
+    for set in [starter(), opened()] {
+        let categories = [
+            "malware",
+            "phishing",
+            "c2",
+            "look-alike",
+            "mixed-script",
+            "doh",
+            "private-relay",
+        ];
+        for category in categories {
+            for site in [
+                listed("bad.example", category),
+                service(None, &["cloud-services"], &[category]),
+            ] {
+                let deny = goes(&set, &asked(), &site).unwrap_err();
+                assert_eq!(deny.cause, DenyCause::Forbidden, "{category}");
+                assert_eq!(deny.challenge, None);
+                assert!(deny.guidance.reason_ja.is_some() && deny.guidance.remedy_en.is_some());
+            }
+        }
+        let deny = goes(&set, &asked(), &site("198.51.100.7")).unwrap_err();
+        assert_eq!(*deny.policies, [Box::from("no-address-literals")]);
+    }
+}
+
+#[test]
+fn a_device_that_reports_nothing_reaches_nothing() {
+    let silent = Asked {
+        device: laptop(DevicePosture::default()),
+        ..asked()
+    };
+    let approved = service(None, &["cloud-services"], &[]);
+    let deny = goes(&starter(), &silent, &approved).unwrap_err();
+    assert_eq!(*deny.policies, [Box::from("egress-needs-reported-device")]);
+}
+
+#[test]
+fn file_sharing_that_is_not_approved_asks_for_a_reason_which_opens_it() {
+    for set in [starter(), opened()] {
+        let files = listed("files.example", "file-sharing");
+        let deny = goes(&set, &asked(), &files).unwrap_err();
+        assert_eq!(deny.challenge, Some(Challenge::Reason));
+        let given = Asked {
+            reason_given: true,
+            ..asked()
+        };
+        assert!(goes(&set, &given, &files).is_ok());
+        let approved = service(None, &["cloud-services"], &["file-sharing"]);
+        assert!(goes(&set, &asked(), &approved).is_ok());
+    }
+}
+
+#[test]
+fn a_service_with_a_level_is_guarded_like_an_app_of_that_level() {
+    let set = starter();
+    let internal = service(Some(Level::Internal), &[], &[]);
+    assert!(goes(&set, &asked(), &internal).is_ok());
+    let owner = Asked {
+        authentication: signed_in(false, false, 5),
+        ..asked()
+    };
+    let deny = goes(&set, &owner, &internal).unwrap_err();
+    assert_eq!(deny.challenge, Some(Challenge::MultiFactor));
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::audit::event::{Handshake, Presented, Stranger};
-use crate::audit::fixtures::{NOW, completion, decision, full_decision, operation};
+use crate::audit::fixtures::{
+    NOW, completion, decision, egress_decision, full_decision, operation,
+};
 use crate::audit::writer;
 use crate::denial::DenialReason;
 
@@ -46,7 +48,7 @@ fn certificate() -> CertificatePart<'static> {
 
 #[test]
 fn a_permit_reads_like_this() {
-    insta::assert_snapshot!(decided(full_decision()), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000042","generation":3,"decision":"permitted","policies":["staff-read"],"observed_limits":["per-person"],"method":"GET","host":"hr.corp.example","path":"/salaries/2026","action":"read","app":{"name":"hr","level":"confidential"},"principal":{"kind":"user","id":"corp/ada","issuer":"corp","name":"Ada Lovelace","roles":["accountant"],"groups":["finance","staff"]},"authentication":{"multi_factor":true,"phishing_resistant":false,"acr":"urn:corp:mfa","amr":["otp","pwd"],"authenticated_at":"2026-04-01T08:50:00.000Z","age_seconds":600,"certificate_bound":true},"device":{"id":"LT-0042","kind":"laptop","ownership":"company","owner":"corp/ada","groups":["tokyo"],"posture":{"disk_encrypted":true,"firewall_enabled":false,"edr_running":"stale","os_version":"14.2.1"}},"connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"14b550da6ccdf30a9ab12617a39ed043f025d03590653446892e4787e7f93418"}"#);
+    insta::assert_snapshot!(decided(full_decision()), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000042","generation":3,"decision":"permitted","policies":["staff-read"],"observed_limits":["per-person"],"door":"ingress","method":"GET","host":"hr.corp.example","path":"/salaries/2026","action":"read","app":{"name":"hr","level":"confidential"},"principal":{"kind":"user","id":"corp/ada","issuer":"corp","name":"Ada Lovelace","roles":["accountant"],"groups":["finance","staff"]},"authentication":{"multi_factor":true,"phishing_resistant":false,"acr":"urn:corp:mfa","amr":["otp","pwd"],"authenticated_at":"2026-04-01T08:50:00.000Z","age_seconds":600,"certificate_bound":true,"credential":"token"},"device":{"id":"LT-0042","kind":"laptop","ownership":"company","owner":"corp/ada","groups":["tokyo"],"posture":{"disk_encrypted":true,"firewall_enabled":false,"edr_running":"stale","os_version":"14.2.1"}},"connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"1d22c9ff371167b17af96852da76dd86c1cbd50da316a8237428f7f63d2a94fd"}"#);
 }
 
 #[test]
@@ -60,7 +62,7 @@ fn a_denial_reads_like_this() {
         },
         ..decision(0x43)
     };
-    insta::assert_snapshot!(decided(denied), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"authentication","request_id":"00000000000000000000000000000043","generation":3,"decision":"denied","code":"credential-expired","stage":"authenticate","detail":"expired 61 s ago","method":"GET","host":"hr.corp.example","path":"/salaries/2026","connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"aedcb8feaaeda07cbf9fb5ad93415de408e942262c9d73bcf554b5df56c2c49a"}"#);
+    insta::assert_snapshot!(decided(denied), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"authentication","request_id":"00000000000000000000000000000043","generation":3,"decision":"denied","code":"credential-expired","stage":"authenticate","detail":"expired 61 s ago","door":"ingress","method":"GET","host":"hr.corp.example","path":"/salaries/2026","connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"b389c6a3411a3fe716cfecc7b873a686364830607180383a142d8e19fafdc5ec"}"#);
 }
 
 #[test]
@@ -70,7 +72,7 @@ fn an_abandoned_request_reads_like_this() {
         host: None,
         ..decision(0x44)
     };
-    insta::assert_snapshot!(decided(abandoned), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000044","generation":3,"decision":"abandoned","method":"GET","path":"/salaries/2026","connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"15f4343745485d7063384deb5781c5a9697a63e4fbbefa67fea20c95973e5599"}"#);
+    insta::assert_snapshot!(decided(abandoned), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000044","generation":3,"decision":"abandoned","door":"ingress","method":"GET","path":"/salaries/2026","connection":{"id":7,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"74c7dc41460a967d4145f42b30b7c27d80997de9384a498999992f9b1c5774f4"}"#);
 }
 
 #[test]
@@ -96,6 +98,35 @@ fn a_rotation_reads_like_this() {
     };
     write_remark(&mut buffer, head, &operation(writer::ROTATED), &remark);
     insta::assert_snapshot!(String::from_utf8(buffer).unwrap(), @r#"{"v":1,"seq":42,"time":"2026-04-01T09:00:00.000Z","type":"operation","log":"event","privileged":false,"generation":3,"operation":"rotated","detail":"configuration `masugata.toml`","previous_seq":41,"previous_hash":"3a1202659618d9cb89768d8985513c57288f83353b9cdaff602ad33016aac017","hash":"45bd747bd4a41a3999e0801fccef23da133ef7de5f2416cee34af7fedbc67573"}"#);
+}
+
+#[test]
+fn a_tunnel_reads_like_this() {
+    insta::assert_snapshot!(decided(egress_decision()), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"decision","log":"access","request_id":"00000000000000000000000000000042","generation":3,"decision":"permitted","policies":["staff-read"],"observed_limits":["per-person"],"door":"egress","method":"CONNECT","host":"app.crm.example","action":"connect","destination":{"host":"app.crm.example","port":443,"kind":"tunnel","domain":"crm.example","categories":["business","crm"],"feeds":["allowed@a1b2c3d4e5f6"],"lists":7,"service":"crm","tenant":"corp","level":"internal","addresses":["203.0.113.80:443","[2001:db8::80]:443"]},"principal":{"kind":"user","id":"corp/ada","issuer":"corp","name":"Ada Lovelace","roles":["accountant"],"groups":["finance","staff"]},"authentication":{"multi_factor":true,"phishing_resistant":false,"acr":"urn:corp:mfa","amr":["otp","pwd"],"authenticated_at":"2026-04-01T08:50:00.000Z","age_seconds":600,"certificate_bound":true,"credential":"token"},"device":{"id":"LT-0042","kind":"laptop","ownership":"company","owner":"corp/ada","groups":["tokyo"],"posture":{"disk_encrypted":true,"firewall_enabled":false,"edr_running":"stale","os_version":"14.2.1"}},"connection":{"id":8,"client_address":"203.0.113.5","client_port":50222,"local_address":"192.0.2.1","local_port":443,"protocol":"h2","server_name":"hr.corp.example","tls_version":"TLSv1.3","cipher_suite":"TLS_AES_128_GCM_SHA256","key_exchange_group":"X25519MLKEM768","resumed":false},"hash":"46b31ef9262c9cc5ae319971a354d2eb12923458806d578c80e187cd5af07b99"}"#);
+}
+
+#[test]
+fn a_destination_that_is_only_observed_reads_like_this() {
+    let mut decision = egress_decision();
+    decision.uri = "http://198.51.100.7/a?b".parse().unwrap();
+    let to = decision.destination.as_deref_mut().unwrap();
+    *to = DestinationRecord {
+        host: "198.51.100.7".into(),
+        port: 80,
+        tunnel: false,
+        address: true,
+        domain: None,
+        categories: Box::default(),
+        feeds: Box::default(),
+        lists: 0,
+        service: None,
+        observed: true,
+        addresses: Vec::new(),
+    };
+    let line = parsed(&decided(decision));
+    insta::assert_snapshot!(line["destination"].to_string(), @r#"{"host":"198.51.100.7","port":80,"kind":"plain","address":true,"lists":0,"observed":true}"#);
+    assert_eq!(line["path"], "/a");
+    assert_eq!(line["door"], "egress");
 }
 
 #[test]
@@ -171,6 +202,15 @@ fn what_is_too_long_is_cut_and_named() {
     assert_eq!(value["truncated"], serde_json::json!(["path"]));
 }
 
+/// As long as an address can be.
+const NOWHERE: SocketAddr = {
+    let scope = u32::MAX;
+    let address = std::net::Ipv6Addr::new(
+        0xfe80, 0x1111, 0x1111, 0x1111, 0x1111, 0x1111, 0x1111, 0x1111,
+    );
+    SocketAddr::V6(std::net::SocketAddrV6::new(address, 65_535, 0, scope))
+};
+
 /// Every character becomes six, and every list is full: no request, however made, gets a line that does not fit.
 #[test]
 fn the_worst_record_fits_into_a_line() {
@@ -184,10 +224,24 @@ fn the_worst_record_fits_into_a_line() {
         many.clone(),
         many.clone(),
     );
-    let base = full_decision();
+    let base = egress_decision();
+    let names: Box<[Arc<str>]> = (0..300).map(|_| Arc::from(&*worst)).collect();
+    let service = masugata_policy::CloudService::new(&worst, None, Some(&worst), [""; 0]);
+    let destination = DestinationRecord {
+        host: worst.clone(),
+        domain: Some(worst.clone()),
+        categories: names.clone(),
+        feeds: names,
+        lists: u64::MAX,
+        observed: true,
+        service: Some(Arc::new(service)),
+        addresses: vec![NOWHERE; 300],
+        ..*base.destination.clone().unwrap()
+    };
     let proof = Authentication::new(true, true, Some(&worst), many.clone(), Some(NOW), true);
     let event = Event::Decision(Box::new(Decision {
         principal: Some(Arc::new(principal)),
+        destination: Some(Box::new(destination)),
         authentication: Some(Arc::new(proof)),
         host: Some(worst.clone()),
         method: http::Method::from_bytes(&[b'M'; 9000]).unwrap(),
@@ -234,7 +288,9 @@ fn the_worst_record_fits_into_a_line() {
 #[test]
 fn what_the_gateway_did_by_itself_is_an_event_and_the_rest_somebody_did() {
     assert_eq!(kind_of_log(writer::LOST), ("event", false));
+    assert_eq!(kind_of_log("alert"), ("event", false));
     assert_eq!(kind_of_log("reloaded"), ("operation", true));
+    assert_eq!(kind_of_log("reason-given"), ("operation", false));
 }
 
 /// All members there are, by name, lists and posture without their elements.
@@ -287,8 +343,16 @@ fn every_member() -> BTreeSet<String> {
     );
     members_of("", &serde_json::from_slice(&buffer).unwrap(), &mut names);
 
+    for (address, observed) in [(true, true), (false, false)] {
+        let mut tunnel = egress_decision();
+        let to = tunnel.destination.as_deref_mut().unwrap();
+        (to.address, to.observed) = (address, observed);
+        members_of("", &parsed(&decided(tunnel)), &mut names);
+    }
+
     let mut completed = completion(1);
     completed.outcome = Outcome::TimedOut("total");
+    completed.ech = true;
     let line = parsed(&line_of(Event::Completion(Box::new(completed))));
     members_of("", &line, &mut names);
 
@@ -474,6 +538,7 @@ struct DecisionLine<'a> {
     policy_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Texts::is_empty")]
     observed_limits: Texts<'a, std::sync::Arc<str>>,
+    door: &'static str,
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
@@ -502,6 +567,7 @@ impl<'a> DecisionLine<'a> {
             policies: cutter.list("policies", verdict.policies),
             policy_version: verdict.version,
             observed_limits: cutter.list("observed_limits", &event.observed_limits),
+            door: "ingress",
             method: cutter.text("method", event.method.as_str()),
             host: event.host.as_deref().map(|host| cutter.text("host", host)),
             path: cutter.path("path", event.uri.path()),
@@ -536,6 +602,8 @@ struct CompletionLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'a str>,
     attempts: u8,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ech: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     truncated: &'a [&'static str],
 }
@@ -574,6 +642,7 @@ impl<'a> CompletionLine<'a> {
             duration_ms: Millis(event.duration),
             upstream,
             attempts: event.attempts,
+            ech: event.ech,
             truncated: &cutter.cut,
         }
     }
@@ -627,7 +696,7 @@ proptest! {
     #[test]
     fn completions_are_written_as_a_serialiser_writes_them(
         at in any::<i64>(), id in any::<u128>(), seq in any::<u64>(), micros in any::<u64>(),
-        status in prop::option::of(any::<u16>()), bytes in any::<(u64, u64)>(), attempts in any::<u8>(),
+        status in prop::option::of(any::<u16>()), bytes in any::<(u64, u64)>(), attempts in any::<u8>(), ech in any::<bool>(),
         upstream in prop::option::of(any::<String>()),
         outcome in prop::sample::select(vec![
             Outcome::Completed, Outcome::ClientGone, Outcome::UpstreamFailed("upstream-closed"),
@@ -644,6 +713,7 @@ proptest! {
             duration: Duration::from_micros(micros),
             upstream: upstream.map(Arc::from),
             attempts,
+            ech,
             ..completion(1)
         };
         let mut buffer = Vec::new();
