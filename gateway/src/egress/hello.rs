@@ -158,6 +158,9 @@ impl Peek {
             }
             self.records = self.records.saturating_add(RECORD_HEADER + payload.len());
             self.length = self.length.saturating_add(payload.len());
+            if self.records > LONGEST {
+                return Seen::NotTls;
+            }
             let mut cursor = Handshake::new(bytes.get(..self.records).unwrap_or_default());
             let Some(body) = cursor.header() else {
                 continue;

@@ -298,6 +298,32 @@ fn grease_passes_and_another_outer_name_only_where_it_is_allowed() {
     assert_eq!(fronted.judge(allowed), Err(DenialReason::SniMismatch));
 }
 
+#[test]
+fn what_the_fuzzer_found_stays_found() {
+    let corpus = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fuzz/corpus/client_hello"
+    );
+    let mut hellos = 0;
+    for file in std::fs::read_dir(corpus).unwrap() {
+        let data = std::fs::read(file.unwrap().path()).unwrap();
+        let Some((cut, bytes)) = data.split_first() else {
+            continue;
+        };
+        let whole = look(bytes);
+        let mut peek = Peek::default();
+        match peek.look(&bytes[..bytes.len().min(usize::from(*cut))]) {
+            Seen::More => assert_eq!(peek.look(bytes), whole),
+            early @ (Seen::Hello(_) | Seen::NotTls) => assert_eq!(early, whole),
+        }
+        if let (Seen::Hello(hello), Some(Ok(Some(theirs)))) = (whole, oracle(bytes)) {
+            hellos += 1;
+            assert_eq!(hello.server_name.unwrap().as_str(), theirs);
+        }
+    }
+    assert!(hellos >= 3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

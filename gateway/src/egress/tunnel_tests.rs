@@ -232,7 +232,7 @@ impl Origin {
                 origin.connections.fetch_add(1, Ordering::SeqCst);
                 let seen = Arc::clone(&origin.seen);
                 tokio::spawn(async move {
-                    let mut bytes = [0; 4096];
+                    let mut bytes = [0; 512];
                     while let Ok(read @ 1..) = stream.read(&mut bytes).await {
                         seen.lock().unwrap().extend(&bytes[..read]);
                         if stream.write_all(&bytes[..read]).await.is_err() {
@@ -546,6 +546,7 @@ async fn an_origin_that_breaks_off_is_told_from_a_client_that_leaves() {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.peek(&mut [0]).await.unwrap();
             // Closed with a reset.
             socket2::SockRef::from(&stream)
                 .set_linger(Some(Duration::ZERO))
@@ -554,6 +555,7 @@ async fn an_origin_that_breaks_off_is_told_from_a_client_that_leaves() {
     });
     let world = usual(origin, false, false).await;
     let mut client = tunnel(&world, false).await;
+    client.write_all(b"x").await.unwrap();
     assert_eq!(rest(&mut client).await, b"");
     assert_eq!(completion(&world).await["cause"], "upstream-closed");
 }
@@ -590,15 +592,15 @@ fn resident_kib() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it measures"]
 async fn five_thousand_idle_tunnels() {
-    const COUNT: usize = 5000;
-    for http2 in [true, false] {
+    // Over HTTP/1.1 each takes four descriptors of this process, of which there are 20,000 as a rule.
+    for (http2, count) in [(true, 5000), (false, 4000)] {
         let origin = Origin::default();
         let world = usual(origin.echo().await, http2, false).await;
         let before = resident_kib();
         let mut clients = Vec::new();
         if http2 {
             // As a browser does: a few connections with many tunnels each.
-            for _ in 0..COUNT / 100 {
+            for _ in 0..count / 100 {
                 let io = TokioIo::new(TcpStream::connect(world.door).await.unwrap());
                 let (mut sender, connection) =
                     hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
@@ -611,7 +613,7 @@ async fn five_thousand_idle_tunnels() {
                 }
             }
         } else {
-            for _ in 0..COUNT {
+            for _ in 0..count {
                 clients.push(tunnel(&world, false).await);
             }
         }
@@ -619,18 +621,18 @@ async fn five_thousand_idle_tunnels() {
             client.write_all(b"x").await.unwrap();
             client.read_u8().await.unwrap();
         }
-        assert_eq!(world.tunnels.len(), COUNT);
+        assert_eq!(world.tunnels.len(), count);
         let after = resident_kib();
         let asked = world.tether.asked.load(Ordering::SeqCst);
         let began = tokio::time::Instant::now();
         world.changed.send(1).unwrap();
         eventually("all are asked", || {
-            (world.tether.asked.load(Ordering::SeqCst) >= asked + COUNT).then_some(())
+            (world.tether.asked.load(Ordering::SeqCst) >= asked + count).then_some(())
         })
         .await;
         println!(
-            "http2 {http2}: {} B per tunnel with client and origin; a walk over {COUNT} took {:?}; entry {} B",
-            (after - before) * 1024 / COUNT as u64,
+            "http2 {http2}: {} B per tunnel with client and origin; a walk over {count} took {:?}; entry {} B",
+            (after - before) * 1024 / count as u64,
             began.elapsed(),
             size_of::<super::super::tunnels::Live>(),
         );
