@@ -43,7 +43,7 @@ fuzz TARGET:
 
 # micro-benchmarks
 bench *FILTER:
-    cargo bench -p masugata-benches -- {{FILTER}}
+    cargo bench -p masugata-benches --profile dist -- {{FILTER}}
 
 # beside nginx, HAProxy and Envoy, where they are installed
 compare *ARGS:

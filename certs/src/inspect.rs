@@ -93,7 +93,8 @@ pub(crate) fn subject(certificate: &X509Certificate<'_>) -> String {
     distinguished_name(certificate.subject())
 }
 
-pub(crate) fn thumbprint(der: &CertificateDer<'_>) -> [u8; 32] {
+/// SHA-256 of the DER.
+pub fn thumbprint(der: &CertificateDer<'_>) -> [u8; 32] {
     let mut octets = [0; 32];
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
     for (to, from) in octets.iter_mut().zip(digest.as_ref()) {

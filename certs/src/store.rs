@@ -84,6 +84,11 @@ impl ServerCertificates {
         self.candidates(host).is_some()
     }
 
+    /// Whether a client is shown any certificate at all; `host` in lower case, `None` where it sends no server name.
+    pub fn answers(&self, host: Option<&str>) -> bool {
+        host.map_or(self.only.is_some(), |host| self.covers(host))
+    }
+
     fn enter(&mut self, pair: &Loaded) {
         for name in &pair.names {
             let (table, name) = match name.strip_prefix("*.") {

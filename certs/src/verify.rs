@@ -21,6 +21,7 @@ use crate::error::CertError;
 use crate::identity::VerifiedPeer;
 use crate::inspect::{parse, subject};
 use crate::name::signature_of;
+use crate::refused::remember;
 use crate::signed::Signed;
 use crate::strength::KeyKind;
 
@@ -119,6 +120,7 @@ impl ClientCertVerifier for DeviceVerifier {
     ) -> Result<ClientCertVerified, Error> {
         self.verify(end_entity, intermediates, now)
             .map(|()| ClientCertVerified::assertion())
+            .inspect_err(|_| remember(end_entity))
     }
 
     fn verify_tls12_signature(
@@ -128,6 +130,7 @@ impl ClientCertVerifier for DeviceVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.authorities.profile().algorithms())
+            .inspect_err(|_| remember(cert))
     }
 
     fn verify_tls13_signature(
@@ -137,6 +140,7 @@ impl ClientCertVerifier for DeviceVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.authorities.profile().algorithms())
+            .inspect_err(|_| remember(cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -71,7 +71,7 @@ pub enum DenialReason {
     UpgradeNotAllowed,
     /// The record cannot be written.
     AuditUnavailable,
-    /// More connections or streams than configured.
+    /// The gateway stops and can wait no longer for what it still carries.
     Overloaded,
     /// A defect in the gateway; the log has the details.
     Internal,

@@ -14,10 +14,12 @@ use tracing::level_filters::LevelFilter;
 
 use crate::admin::Admin;
 use crate::audit::event::Operation;
+use crate::audit::handshakes::{self, Handshakes};
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
 use crate::config::{Config, Loaded};
+use crate::connection::Door;
 use crate::exchange::RequestId;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
@@ -49,8 +51,11 @@ pub(crate) struct Shared {
     state: ArcSwap<State>,
     reloaded: Notify,
     pub(crate) auditor: Auditor,
+    /// Those who were refused before they could ask for anything.
+    pub(crate) strangers: Handshakes,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Arc<Admission>,
+    /// By door: ingress, egress.
+    admission: [Arc<Admission>; 2],
     pub(crate) lockout: Lockout,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -64,6 +69,15 @@ impl Shared {
     /// The configuration in force; a request asks once.
     pub(crate) fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    /// Who may come in by that door.
+    pub(crate) fn admission(&self, door: Door) -> &Arc<Admission> {
+        let [ingress, egress] = &self.admission;
+        match door {
+            Door::Ingress => ingress,
+            Door::Egress => egress,
+        }
     }
 
     pub(crate) fn replace_state(&self, state: State) {
@@ -94,6 +108,13 @@ impl Shared {
             detail,
             policy_version: Some(state.policies.version().clone()),
         });
+    }
+
+    /// Puts on record how many handshakes were refused since the last time.
+    fn report_strangers(&self, last: bool) {
+        let generation = self.state().generation;
+        self.strangers
+            .report(&self.auditor, self.clock.now(), generation, last);
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {
@@ -149,6 +170,12 @@ impl Gateway {
         capabilities: Capabilities,
     ) -> Result<Self, StartError> {
         let Capabilities { clock, entropy } = capabilities;
+        let (loaded, seen) = if loaded.config.runtime.watch {
+            let (loaded, seen) = reload::load_to_watch(loaded).await;
+            (loaded, Some(seen))
+        } else {
+            (loaded, None)
+        };
         let config = loaded.config.clone();
         let config_path = config.path.clone();
         let metrics = Metrics::new();
@@ -162,10 +189,12 @@ impl Gateway {
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
         let shared = Arc::new(Shared {
-            state: ArcSwap::from_pointee(state),
             reloaded: Notify::new(),
             auditor,
-            admission: Admission::new(&config.ingress.bounds, &*entropy),
+            strangers: Handshakes::default(),
+            admission: [Door::Ingress, Door::Egress]
+                .map(|door| Admission::new(state.bounds(door), &*entropy)),
+            state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
             clock,
             entropy,
@@ -183,7 +212,11 @@ impl Gateway {
             let listener =
                 listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
             ingress.push(listener.local_addr().unwrap_or(address));
-            tasks.spawn(listener::accept(Arc::clone(&shared), listener));
+            tasks.spawn(listener::accept(
+                Arc::clone(&shared),
+                listener,
+                Door::Ingress,
+            ));
         }
         let admin = match config.admin.listen {
             None => None,
@@ -200,10 +233,11 @@ impl Gateway {
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
-        if config.runtime.watch {
+        if let Some(seen) = seen.filter(|_| config.runtime.watch) {
             tasks.spawn(reload::watch(
                 Arc::clone(&shared),
                 config_path.clone(),
+                seen,
                 background.clone(),
             )?);
         }
@@ -280,6 +314,7 @@ impl Gateway {
         }
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
+        self.shared.report_strangers(true);
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
         let written = tokio::task::spawn_blocking(move || auditor.close(RECORD_PATIENCE))
@@ -305,10 +340,17 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(10);
 async fn tidy(shared: Arc<Shared>, stop: CancellationToken) {
     let mut timer = tokio::time::interval(quota::PURGE_INTERVAL);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut reports = tokio::time::interval(handshakes::INTERVAL);
+    reports.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    reports.reset();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = timer.tick() => {}
+            _ = reports.tick() => {
+                shared.report_strangers(false);
+                continue;
+            }
         }
         shared.state().limits.purge();
         shared.count_decisions();

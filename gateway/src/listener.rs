@@ -6,11 +6,11 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Bounds;
-use crate::connection::{Connection, Protocol};
+use crate::connection::{Connection, Door, Protocol};
 use crate::forward::CutOff;
 use crate::framing::{self, Guarded, Handle};
 use crate::gateway::Shared;
@@ -85,14 +85,14 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until draining begins.
-pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
     loop {
         let accepted = tokio::select! {
             () = shared.drain.begun.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, remote)) => admit(&shared, stream, remote),
+            Ok((stream, remote)) => admit(&shared, stream, remote, door),
             Err(error) => {
                 // Out of file descriptors, mostly: give connections a moment to end instead of spinning.
                 tracing::error!(%error, "cannot accept a connection");
@@ -102,11 +102,12 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door) {
+    let admission = shared.admission(door);
     let admitted = if shared.state().speaks_proxy_protocol(remote.ip()) {
-        shared.admission.behind_proxy()
+        admission.behind_proxy()
     } else {
-        shared.admission.handshake(remote.ip())
+        admission.handshake(remote.ip())
     };
     let handshake = match admitted {
         Ok(handshake) => handshake,
@@ -118,7 +119,7 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     };
     let drain = shared.drain.clone();
     let shared = Arc::clone(shared);
-    let connection = serve(shared, stream, remote, handshake);
+    let connection = serve(shared, stream, remote, handshake, door);
     drain.connections.spawn(connection);
 }
 
@@ -127,9 +128,10 @@ async fn serve(
     stream: TcpStream,
     remote: SocketAddr,
     handshake: HandshakeSlot,
+    door: Door,
 ) {
     // Boxed: what the handshake needs is gone once it is over, and most connections are idle most of the time.
-    let speaking = Box::pin(establish(shared, stream, remote, handshake)).await;
+    let speaking = Box::pin(establish(shared, stream, remote, handshake, door)).await;
     if let Some(speaking) = speaking {
         speaking.await;
     }
@@ -141,12 +143,14 @@ async fn establish(
     stream: TcpStream,
     remote: SocketAddr,
     handshake: HandshakeSlot,
+    door: Door,
 ) -> Option<Speaking> {
     let state = shared.state();
-    let bounds = state.config.ingress.bounds.clone();
+    let bounds = state.bounds(door).clone();
+    let generation = state.generation;
     let established = tokio::time::timeout(
         bounds.handshake_timeout,
-        shake_hands(&shared, &state, stream, remote, handshake),
+        shake_hands(&shared, &state, stream, remote, handshake, door),
     );
     let established = tokio::select! {
         established = established => established,
@@ -154,8 +158,16 @@ async fn establish(
     };
     let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
-        Ok(Err(Refused::Handshake(error))) => {
-            shared.metrics.handshake_failed(tls::cause(&error));
+        Ok(Err(Refused::Handshake(refused))) => {
+            shared.metrics.handshake_failed(refused.failure);
+            tracing::debug!(%remote, error = %refused.error, "no TLS connection");
+            refused.record(&shared, generation);
+            return None;
+        }
+        Ok(Err(Refused::Socket(error))) => {
+            shared
+                .metrics
+                .handshake_failed(HandshakeFailure::ClientGone);
             tracing::debug!(%remote, %error, "no TLS connection");
             return None;
         }
@@ -185,6 +197,7 @@ async fn establish(
     }
     .increment();
     let activity = Arc::new(Activity {
+        shared: Arc::downgrade(&shared),
         in_flight: AtomicUsize::new(0),
         begun: AtomicU64::new(0),
         carried: AtomicU64::new(0),
@@ -205,9 +218,10 @@ async fn shake_hands(
     stream: TcpStream,
     remote: SocketAddr,
     mut handshake: HandshakeSlot,
+    door: Door,
 ) -> Result<(Stream, Connection, HandshakeSlot), Refused> {
-    stream.set_nodelay(true).map_err(Refused::Handshake)?;
-    let local = stream.local_addr().map_err(Refused::Handshake)?;
+    stream.set_nodelay(true).map_err(Refused::Socket)?;
+    let local = stream.local_addr().map_err(Refused::Socket)?;
     let (stream, remote) = if state.speaks_proxy_protocol(remote.ip()) {
         let (stream, source) = proxy_protocol::read(stream)
             .await
@@ -221,7 +235,7 @@ async fn shake_hands(
     } else {
         (stream, remote)
     };
-    let (stream, connection) = tls::accept(shared, state, stream, remote, local)
+    let (stream, connection) = tls::accept(shared, state, door, stream, remote, local)
         .await
         .map_err(Refused::Handshake)?;
     Ok((stream, connection, handshake))
@@ -231,7 +245,8 @@ async fn shake_hands(
 enum Refused {
     Admission(AdmissionRefusal),
     ProxyProtocol(io::Error),
-    Handshake(io::Error),
+    Socket(io::Error),
+    Handshake(Box<tls::Refused>),
 }
 
 /// Serves a connection to its end. Boxed by those who make it, so that neither protocol carries the room of the other;
@@ -254,6 +269,7 @@ fn http1(
             let (head, body) = request.into_parts();
             let violation = guard.refusal(&head);
             let switching = guard.switching(&head);
+            let connect = head.method == Method::CONNECT;
             let answer = Box::pin(pipeline::serve(
                 Arc::clone(&shared),
                 Arc::clone(&connection),
@@ -264,9 +280,14 @@ fn http1(
             ));
             async move {
                 let response = answer.await;
-                if let Some(switching) = switching
-                    && response.status() == StatusCode::SWITCHING_PROTOCOLS
-                {
+                let status = response.status();
+                // RFC 9110 §9.3.6: any 2xx to CONNECT begins the tunnel.
+                let switched = if connect {
+                    status.is_success()
+                } else {
+                    status == StatusCode::SWITCHING_PROTOCOLS
+                };
+                if let Some(switching) = switching.filter(|_| switched) {
                     switching.release();
                 }
                 Ok::<_, Infallible>(response)
@@ -274,9 +295,13 @@ fn http1(
         })
     };
     // No header timeout of hyper's: it would reset a timer for every request; `Activity` does with one wake-up per tick.
-    let serving = http1::Builder::new()
-        .max_headers(bounds.header_count)
-        .max_buf_size(bounds.header_bytes.max(8192))
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(bounds.header_bytes.max(8192));
+    // The guard has counted them before; told a number, hyper allocates for it with every request.
+    if bounds.header_count > HYPER_FIELDS {
+        builder.max_headers(bounds.header_count);
+    }
+    let serving = builder
         .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let watch = Watch::new(bounds, activity, Some(guard));
@@ -289,6 +314,9 @@ fn http1(
     ))
 }
 
+/// Fields that hyper has room for on the stack.
+const HYPER_FIELDS: usize = 100;
+
 fn http2(
     shared: Arc<Shared>,
     stream: Stream,
@@ -296,7 +324,7 @@ fn http2(
     bounds: &Bounds,
     activity: Arc<Activity>,
 ) -> Speaking {
-    let id = connection.id;
+    let (id, door) = (connection.id, connection.door);
     let service = {
         let shared = Arc::clone(&shared);
         let activity = Arc::clone(&activity);
@@ -313,7 +341,8 @@ fn http2(
             async move { Ok::<_, Infallible>(answer.await) }
         })
     };
-    let serving = http2::Builder::new(TokioExecutor::new())
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(bounds.concurrent_streams)
         // Twice what is let through: what is merely too large gets an answer and a record; h2 leaves none.
@@ -322,11 +351,14 @@ fn http2(
         .max_local_error_reset_streams(128)
         .max_send_buf_size(64 * 1024)
         .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_connection_window_size(connection_window(door))
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .enable_connect_protocol()
-        .serve_connection(TokioIo::new(stream), service);
+        .keep_alive_timeout(Duration::from_secs(20));
+    // RFC 8441. A proxy is asked for plain tunnels; WebSockets go through those.
+    if door == Door::Ingress {
+        builder.enable_connect_protocol();
+    }
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     let watch = Watch::new(bounds, activity, None);
     Box::pin(drive(
         shared,
@@ -335,6 +367,15 @@ fn http2(
         http2::Connection::graceful_shutdown,
         watch,
     ))
+}
+
+/// Bytes that a client may send before we take any, over all its streams. At the egress a stalled tunnel holds up to one
+/// stream's window, and must not stall its neighbours.
+fn connection_window(door: Door) -> u32 {
+    match door {
+        Door::Ingress => 1024 * 1024,
+        Door::Egress => 8 * 1024 * 1024,
+    }
 }
 
 /// Serves a connection to its end, asking it to finish when the gateway drains or nothing was asked for too long.
@@ -416,6 +457,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// What goes on on a connection, and the place it takes. A tunnel that a connection has become keeps both: it must not
 /// slip out of the caps and out of sight of a stop by changing its protocol.
 pub(crate) struct Activity {
+    // Weak: a stream that outlives the gateway must not keep it alive.
+    shared: Weak<Shared>,
     in_flight: AtomicUsize,
     begun: AtomicU64,
     /// Signs that somebody was able to look at an exchange.
@@ -446,6 +489,11 @@ impl Activity {
 pub(crate) struct Busy(Arc<Activity>);
 
 impl Busy {
+    /// The gateway, while there is one.
+    pub(crate) fn shared(&self) -> Option<Arc<Shared>> {
+        self.0.shared.upgrade()
+    }
+
     /// See [`crate::forward::Lease::is_carried`].
     pub(crate) fn is_carried(&self) {
         self.0.carried.fetch_add(1, Ordering::Relaxed);

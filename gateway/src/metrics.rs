@@ -63,6 +63,8 @@ pub enum HandshakeFailure {
     CertificateMissing,
     /// A device certificate that did not verify: unknown CA, expired, revoked, wrong use.
     CertificateRefused,
+    /// No certificate of ours has the server name that was asked for, or none was asked for and there are several.
+    NameUnknown,
     /// No common version, suite, group or protocol.
     NothingInCommon,
     /// The client did not accept our certificate.
@@ -73,11 +75,12 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// Every cause, in the order they are documented.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TimedOut,
         Self::ClientGone,
         Self::CertificateMissing,
         Self::CertificateRefused,
+        Self::NameUnknown,
         Self::NothingInCommon,
         Self::RefusedByClient,
         Self::Malformed,
@@ -90,6 +93,7 @@ impl HandshakeFailure {
             Self::ClientGone => "client-gone",
             Self::CertificateMissing => "certificate-missing",
             Self::CertificateRefused => "certificate-refused",
+            Self::NameUnknown => "name-unknown",
             Self::NothingInCommon => "nothing-in-common",
             Self::RefusedByClient => "refused-by-client",
             Self::Malformed => "malformed",

@@ -10,8 +10,9 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
 use crate::config::error::{LoadError, Problem};
+use crate::config::{Config, Loaded};
+use crate::connection::Door;
 use crate::gateway::{Shared, load_off_thread};
 use crate::state::{Environment, State};
 
@@ -94,7 +95,9 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
         generation: state.generation,
         policy_version: state.policies.version().as_str().to_owned(),
     };
-    shared.admission.reconfigure(&state.config.ingress.bounds);
+    for door in [Door::Ingress, Door::Egress] {
+        shared.admission(door).reconfigure(state.bounds(door));
+    }
     shared.lockout.reconfigure(&state.config.lockout);
     shared.metrics.retain(
         |app| state.config.apps.iter().any(|known| known.name == app),
@@ -156,11 +159,29 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// a directory that is not watched, and a queue of events can overflow.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
-/// Reloads when a file that the configuration names has changed in content. Directories are watched, not files, because
-/// editors and Kubernetes replace files instead of writing them.
+/// Reads the configuration once more, and says what its files were before: what has changed since, while they were read
+/// or before anybody watched them, is seen when the watch begins. A change that cannot be taken over leaves what was
+/// loaded, and is then refused like at any reload.
+pub(crate) async fn load_to_watch(loaded: Loaded) -> (Loaded, Fingerprints) {
+    let mut seen = Fingerprints::take(Arc::new(loaded.config.clone())).await;
+    match load_off_thread(&loaded.config.path, None).await {
+        Ok(again) if refuse_what_needs_a_restart(&loaded.config, &again.config).is_ok() => {
+            (again, seen)
+        }
+        Ok(_) | Err(_) => {
+            seen.files.clear();
+            (loaded, seen)
+        }
+    }
+}
+
+/// Reloads when a file that the configuration names has changed in content, also if that was since `seen`. Directories
+/// are watched, not files, because editors and Kubernetes replace files instead of writing them; the one with the record
+/// in it is not, but looked at.
 pub(crate) fn watch(
     shared: Arc<Shared>,
     path: PathBuf,
+    mut seen: Fingerprints,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()>, notify::Error> {
     // One word that something happened is enough.
@@ -180,18 +201,11 @@ pub(crate) fn watch(
     let mut watched = BTreeSet::new();
     let config = Arc::clone(&shared.state().config);
     follow(&mut watcher, &mut watched, &config)?;
-    let mut seen = Fingerprints::of(&config);
+    let mut beside = Stamps::of(&config);
     Ok(async move {
+        let mut current = Fingerprints::take(Arc::clone(&config)).await;
+        seen.learn(&current);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                change = changes.recv() => match change {
-                    Some(()) => quiet(&mut changes).await,
-                    None => return,
-                },
-                () = tokio::time::sleep(LOOK_ANYWAY) => {}
-            }
-            let mut current = Fingerprints::take(&shared).await;
             while current != seen {
                 seen = current;
                 if reload(&shared, &path).await.is_err() {
@@ -201,11 +215,24 @@ pub(crate) fn watch(
                 if let Err(error) = follow(&mut watcher, &mut watched, &config) {
                     tracing::warn!(%error, "cannot watch all files; they are looked at every half minute");
                 }
+                beside.learn(&config);
                 // What changed while it was being read has to be read again; what the new configuration names for the
                 // first time is read.
-                current = Fingerprints::take(&shared).await;
+                current = Fingerprints::take(config).await;
                 seen.learn(&current);
             }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                change = changes.recv() => match change {
+                    Some(()) => quiet(&mut changes).await,
+                    None => return,
+                },
+                () = beside.change(&shared), if !beside.is_empty() => {
+                    tokio::time::sleep(QUIET).await;
+                }
+                () = tokio::time::sleep(LOOK_ANYWAY) => {}
+            }
+            current = Fingerprints::take(Arc::clone(&shared.state().config)).await;
         }
     })
 }
@@ -239,12 +266,8 @@ fn follow(
     config: &Config,
 ) -> Result<(), notify::Error> {
     for file in config.files() {
-        let directory = if file.is_dir() {
-            Some(file.as_path())
-        } else {
-            file.parent()
-        };
-        if let Some(directory) = directory
+        if let Some(directory) = directory_of(&file)
+            && !holds_record(directory, config)
             && watched.insert(directory.to_owned())
         {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
@@ -253,9 +276,91 @@ fn follow(
     Ok(())
 }
 
+fn directory_of(file: &Path) -> Option<&Path> {
+    if file.is_dir() {
+        Some(file)
+    } else {
+        file.parent()
+    }
+}
+
+/// Whether the record is written there. The system tells of every write to every file of a directory that is watched, so
+/// each batch of records would wake somebody up to throw the news away.
+fn holds_record(directory: &Path, config: &Config) -> bool {
+    let same = |other: &Path| match (directory.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => directory == other,
+    };
+    config.audit.file.parent().is_some_and(same)
+}
+
+/// How often the files beside the record are looked at.
+const LOOK_BESIDE_RECORD: Duration = Duration::from_secs(1);
+
+/// Size, place and time of change of the files that lie beside the record, where nothing is watched.
+#[derive(Default)]
+struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
+
+/// Device, inode, size, and seconds and nanoseconds of the last change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Stamps {
+    fn of(config: &Config) -> Self {
+        let beside = config.files().into_iter().filter(|file| {
+            directory_of(file).is_some_and(|directory| holds_record(directory, config))
+        });
+        let mut stamps = BTreeMap::new();
+        for file in beside {
+            // A directory of policies in which somebody keeps the record: what is in it counts, and what is not yet.
+            let inside = file.is_dir().then(|| crate::state::policy_files(&file));
+            for file in inside.unwrap_or_else(|| vec![file]) {
+                let stamp = stamp(&file);
+                stamps.insert(file, stamp);
+            }
+        }
+        Self(stamps)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Goes on from what is there now; changes that are missed here are found by the fingerprints.
+    fn learn(&mut self, config: &Config) {
+        *self = Self::of(config);
+    }
+
+    /// Waits until one of the files is another. Can be given up at any time.
+    async fn change(&mut self, shared: &Shared) {
+        loop {
+            tokio::time::sleep(LOOK_BESIDE_RECORD).await;
+            let config = Arc::clone(&shared.state().config);
+            let Ok(current) = tokio::task::spawn_blocking(move || Self::of(&config)).await else {
+                continue;
+            };
+            if current.0 != self.0 {
+                *self = current;
+                return;
+            }
+        }
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::metadata(file).ok()?;
+    Some((
+        found.dev(),
+        found.ino(),
+        found.len(),
+        found.ctime(),
+        found.ctime_nsec(),
+    ))
+}
+
 /// Content of every file, hashed: touching a file, or a change to its neighbour, is not a reason to reload.
 #[derive(Clone, PartialEq, Eq)]
-struct Fingerprints {
+pub(crate) struct Fingerprints {
     files: BTreeMap<PathBuf, [u8; 32]>,
     /// As the configuration names them: what is in one of them is not new, even when it has just appeared.
     named: Vec<PathBuf>,
@@ -263,8 +368,7 @@ struct Fingerprints {
 
 impl Fingerprints {
     /// Off the threads that serve: lists of revoked certificates can be long.
-    async fn take(shared: &Shared) -> Self {
-        let config = Arc::clone(&shared.state().config);
+    async fn take(config: Arc<Config>) -> Self {
         match tokio::task::spawn_blocking(move || Self::of(&config)).await {
             Ok(taken) => taken,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -358,6 +462,24 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_change_a_file_changes_its_stamp() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, other) = (directory.path().join("a"), directory.path().join("b"));
+        assert_eq!(stamp(&file), None);
+        std::fs::write(&file, "one").unwrap();
+        let written = stamp(&file);
+        assert!(written.is_some());
+        std::fs::write(&other, "two").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        let replaced = stamp(&file);
+        assert_ne!(replaced, written);
+        std::fs::write(&file, "three").unwrap();
+        assert_ne!(stamp(&file), replaced);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(stamp(&file), None);
+    }
+
+    #[test]
     fn a_file_that_changes_while_it_is_read_is_read_again() {
         let before = prints(&["c", "p"], &[("c", 1), ("p/a.cedar", 1)]);
         assert!(!is_read_again(&before, &before));
@@ -366,6 +488,13 @@ mod tests {
         let more = prints(&["c", "p"], &[("c", 1), ("p/a.cedar", 1), ("p/b.cedar", 1)]);
         assert!(is_read_again(&before, &more));
         assert!(is_read_again(&more, &before));
+    }
+
+    #[test]
+    fn a_file_that_changes_before_the_watch_begins_is_read_again() {
+        let loaded = prints(&["c", "i"], &[("c", 1), ("i", 1)]);
+        let watched = prints(&["c", "i"], &[("c", 1), ("i", 2)]);
+        assert!(is_read_again(&loaded, &watched));
     }
 
     #[test]

@@ -19,7 +19,8 @@ use masugata_policy::{App as PolicyApp, Authentication, PolicySet, Principal, Ti
 
 use crate::assertion::AssertionSigner;
 use crate::capability::{Clock, Entropy};
-use crate::config::{self, Config};
+use crate::config::{self, Bounds, ClientCertificateMode, Config};
+use crate::connection::Door;
 use crate::exchange::Exchange;
 use crate::forward::{AppForward, Instance};
 use crate::inventory::Inventory;
@@ -114,6 +115,25 @@ impl State {
             forwarded::client(&exchange.head.headers, trusted).unwrap_or(peer),
             true,
         )
+    }
+
+    /// What a door lets one client take. The second door is there for good or never: a reload cannot add or remove it.
+    pub(crate) fn bounds(&self, door: Door) -> &Bounds {
+        let egress = self.config.egress.as_ref().filter(|_| door == Door::Egress);
+        egress.map_or(&self.config.ingress.bounds, |egress| &egress.bounds)
+    }
+
+    /// What the handshake asks of a client. At the egress that does not depend on the name by which the proxy is called.
+    pub(crate) fn client_certificates(
+        &self,
+        door: Door,
+        server_name: Option<&str>,
+    ) -> ClientCertificateMode {
+        match (door, &self.config.egress) {
+            (Door::Egress, Some(egress)) => egress.client_certificates,
+            (Door::Egress, None) => ClientCertificateMode::Required,
+            (Door::Ingress, _) => self.host_modes.mode(server_name),
+        }
     }
 
     pub(crate) fn speaks_proxy_protocol(&self, peer: IpAddr) -> bool {

@@ -1,23 +1,28 @@
 //! From a socket to a [`Connection`]: the server name chooses certificate and client-certificate mode, the handshake
 //! proves both sides (measure H-3), and what was proved is read once.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use masugata_certs::{CertError, ClientAuth, DeviceAuthorities, Peer, ServerOptions};
+use masugata_certs::{
+    CertError, ClientAuth, DeviceAuthorities, Peer, ServerCertificates, ServerOptions,
+};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::audit::handshakes::Refusal;
 use crate::config::ClientCertificateMode;
-use crate::connection::{Connection, Protocol, TlsFacts};
+use crate::connection::{Connection, Door, Protocol, TlsFacts};
 use crate::gateway::Shared;
 use crate::metrics::HandshakeFailure;
 use crate::state::State;
@@ -32,14 +37,17 @@ pub(crate) struct TlsConfigs {
     required: Arc<ServerConfig>,
     optional: Arc<ServerConfig>,
     off: Arc<ServerConfig>,
+    certificates: Arc<ServerCertificates>,
 }
 
 impl TlsConfigs {
     pub(crate) fn build<'a>(
         options: impl Fn(ClientAuth) -> ServerOptions<'a>,
         authorities: &Arc<DeviceAuthorities>,
+        certificates: Arc<ServerCertificates>,
     ) -> Result<Self, CertError> {
         Ok(Self {
+            certificates,
             required: masugata_certs::server_config(options(ClientAuth::Required(Arc::clone(
                 authorities,
             ))))?,
@@ -65,26 +73,55 @@ pub(crate) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Both sides proved; what comes next is HTTP.
 ///
 /// # Errors
-/// Whatever the handshake or the client said; nothing can be asked on such a connection.
+/// Why nothing can be asked on such a connection.
 pub(crate) async fn accept(
     shared: &Shared,
     state: &State,
+    door: Door,
     stream: TcpStream,
     remote: SocketAddr,
     local: SocketAddr,
-) -> io::Result<(Stream, Connection)> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+) -> Result<(Stream, Connection), Box<Refused>> {
+    let refused = |error, server_name, certificate| {
+        Box::new(Refused {
+            failure: cause(&error),
+            error,
+            remote,
+            local,
+            server_name,
+            certificate,
+        })
+    };
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream)
+        .await
+        .map_err(|error| refused(error, None, None))?;
     let hello = start.client_hello();
     let server_name: Option<Box<str>> = hello
         .server_name()
         .map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
-    let mode = state.host_modes.mode(server_name.as_deref());
-    let accepting = start.into_stream(state.tls.of(mode));
-    let stream = match accepting.into_fallible().await {
+    if !state.tls.certificates.answers(server_name.as_deref()) {
+        let nobody = NobodyHere {
+            asked: server_name.is_some(),
+        };
+        let mut stream = start.io;
+        let _gone = stream.write_all(&nobody.alert()).await;
+        let_go(stream).await;
+        return Err(refused(io::Error::other(nobody), server_name, None));
+    }
+    let mode = state.client_certificates(door, server_name.as_deref());
+    let mut accepting = start.into_stream(state.tls.of(mode)).into_fallible();
+    let mut certificate = None;
+    let accepted = poll_fn(|cx| {
+        let polled = Pin::new(&mut accepting).poll(cx);
+        // Left by the verifier within this poll.
+        certificate = masugata_certs::take_refused().or(certificate.take());
+        polled
+    });
+    let stream = match accepted.await {
         Ok(stream) => stream,
         Err((error, stream)) => {
             let_go(stream).await;
-            return Err(error);
+            return Err(refused(error, server_name, certificate));
         }
     };
     let (_, session) = stream.get_ref();
@@ -102,7 +139,7 @@ pub(crate) async fn accept(
         stream,
         Connection {
             id,
-            door: crate::connection::Door::Ingress,
+            door,
             remote,
             local,
             peer,
@@ -111,6 +148,71 @@ pub(crate) async fn accept(
             vouched: AtomicU64::new(state.trust),
         },
     ))
+}
+
+/// A handshake that came to nothing.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: io::Error,
+    pub(crate) failure: HandshakeFailure,
+    remote: SocketAddr,
+    local: SocketAddr,
+    server_name: Option<Box<str>>,
+    /// The client's, where it was refused for that; proves nothing.
+    certificate: Option<CertificateDer<'static>>,
+}
+
+impl Refused {
+    /// Puts on record what we refused; a client that left, or that refuses us, was not refused.
+    pub(crate) fn record(&self, shared: &Shared, generation: u64) {
+        if let Some(cause) = self.word() {
+            let refusal = Refusal {
+                at: shared.clock.now(),
+                generation,
+                client: self.remote,
+                local: self.local,
+                cause,
+                server_name: self.server_name.as_deref(),
+                certificate: self.certificate.as_ref(),
+            };
+            shared.strangers.refused(&shared.auditor, refusal);
+        }
+    }
+
+    fn word(&self) -> Option<&'static str> {
+        match self.failure {
+            HandshakeFailure::CertificateRefused => match tls_error(&self.error) {
+                Some(rustls::Error::InvalidCertificate(error)) => {
+                    Some(masugata_certs::refusal_word(error))
+                }
+                Some(_) | None => Some(self.failure.as_str()),
+            },
+            HandshakeFailure::CertificateMissing
+            | HandshakeFailure::NameUnknown
+            | HandshakeFailure::NothingInCommon
+            | HandshakeFailure::Malformed => Some(self.failure.as_str()),
+            HandshakeFailure::TimedOut
+            | HandshakeFailure::ClientGone
+            | HandshakeFailure::RefusedByClient => None,
+        }
+    }
+}
+
+/// No certificate of ours is for the client.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no certificate for the server name, or for none")]
+struct NobodyHere {
+    asked: bool,
+}
+
+impl NobodyHere {
+    /// rustls would say `access_denied`. RFC 6066 §3 wants `unrecognized_name` (112), RFC 8446 §9.2 `missing_extension`
+    /// (109) where there is no name. Nothing is encrypted before our first message, so the record is plain: alert, version
+    /// as in TLS 1.2, two bytes, fatal.
+    fn alert(self) -> [u8; 7] {
+        let description = if self.asked { 112 } else { 109 };
+        [21, 3, 3, 0, 2, 2, description]
+    }
 }
 
 /// How long, and for how many kilobytes, a refused client is listened to.
@@ -133,15 +235,18 @@ async fn let_go(mut stream: TcpStream) {
 }
 
 /// Why a handshake failed, as metrics tell it.
-pub(crate) fn cause(error: &io::Error) -> HandshakeFailure {
+fn cause(error: &io::Error) -> HandshakeFailure {
     use rustls::{AlertDescription, Error};
-    let tls = error
+    let nobody = error
         .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>());
-    match tls {
+        .is_some_and(|inner| inner.is::<NobodyHere>());
+    if nobody {
+        return HandshakeFailure::NameUnknown;
+    }
+    match tls_error(error) {
         Some(Error::NoCertificatesPresented) => HandshakeFailure::CertificateMissing,
         Some(Error::InvalidCertificate(_)) => HandshakeFailure::CertificateRefused,
-        // Rustls says `General` when no certificate has the name that was asked for, or none fits the client's suites.
+        // Rustls says `General` when no certificate fits the client's suites.
         Some(Error::PeerIncompatible(_) | Error::General(_)) => HandshakeFailure::NothingInCommon,
         Some(Error::AlertReceived(
             AlertDescription::CloseNotify | AlertDescription::UserCanceled,
@@ -150,6 +255,12 @@ pub(crate) fn cause(error: &io::Error) -> HandshakeFailure {
         Some(_) => HandshakeFailure::Malformed,
         None => HandshakeFailure::ClientGone,
     }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
 }
 
 fn facts(

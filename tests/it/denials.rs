@@ -53,8 +53,8 @@ fn proof(reason: DenialReason) -> Proof {
         Reason::UpgradeNotAllowed => Shown(upgrade_not_allowed),
         Reason::AuditUnavailable => Shown(audit_unavailable),
         Reason::Overloaded => Hidden(
-            "connections beyond the bounds are closed before TLS, and streams are refused by HTTP/2 itself: nobody is \
-             there to be answered",
+            "said when the gateway cuts what is left at its end, when the connection ends, too; the record says \
+             `shut-down`, which `operations` and `attack_streams` show",
         ),
         Reason::DestinationPortRefused
         | Reason::DestinationProhibited

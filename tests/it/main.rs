@@ -21,6 +21,7 @@ mod demo;
 mod denials;
 mod device;
 mod grpc;
+mod handshakes;
 mod http2_frames;
 mod identity;
 mod large;

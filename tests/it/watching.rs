@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use masugata::config::Config;
+use masugata::gateway::{Capabilities, Gateway};
 use masugata_tests::{TestGateway, Upstream, assert_denied, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,4 +60,23 @@ async fn a_broken_file_changes_nothing_until_it_is_repaired() {
         ada.get("wiki", "/").await.status == 403
     })
     .await;
+}
+
+/// Nobody would tell of it later: the watch begins after the files were read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_reported_lost_while_the_gateway_starts_is_out() {
+    let upstream = Upstream::hello().await;
+    let builder = TestGateway::new().app("wiki", upstream.address);
+    let prepared = builder.watching().prepare();
+    let loaded = Config::load(&prepared.config()).unwrap();
+    let inventory = prepared.read("devices.toml");
+    prepared.write("devices.toml", &format!("{inventory}state = \"lost\"\n"));
+    let capabilities = Capabilities {
+        clock: prepared.clock.clone(),
+        ..Capabilities::default()
+    };
+    let gateway = Gateway::start_with(loaded, capabilities).await.unwrap();
+    let ada = prepared.ada(gateway.ingress_addresses()[0]);
+    assert_denied(&ada.get("wiki", "/").await, "device-suspended");
+    gateway.shutdown().await;
 }

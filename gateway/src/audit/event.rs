@@ -12,6 +12,7 @@ use masugata_policy::{
 use crate::connection::Connection;
 use crate::denial::DenialReason;
 use crate::exchange::RequestId;
+use crate::limits::prefix::AddressPrefix;
 
 /// One line of the record, before it is one.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum Event {
     Completion(Box<Completion>),
     /// Start, stop, reload, rotation, loss: about the gateway itself.
     Operation(Box<Operation>),
+    /// A handshake that was refused, or several.
+    Handshake(Box<Handshake>),
 }
 
 /// The answer to a request; written before any byte of it goes upstream.
@@ -137,4 +140,45 @@ pub struct Operation {
     pub kind: &'static str,
     pub detail: String,
     pub policy_version: Option<PolicyVersion>,
+}
+
+/// Handshakes that were refused.
+#[derive(Debug)]
+pub struct Handshake {
+    pub at: Timestamp,
+    pub generation: u64,
+    /// Of a closed list.
+    pub cause: &'static str,
+    pub count: u64,
+    pub stranger: Stranger,
+}
+
+/// Who began a handshake that was refused.
+#[derive(Debug)]
+pub enum Stranger {
+    One {
+        client: SocketAddr,
+        local: SocketAddr,
+        server_name: Option<Box<str>>,
+        certificate: Option<Presented>,
+    },
+    /// Several since then; without a prefix, from several addresses.
+    Several {
+        prefix: Option<AddressPrefix>,
+        since: Timestamp,
+    },
+}
+
+/// A client certificate that was refused. Nothing in it is proved. Texts are absent where it cannot be read.
+#[derive(Debug)]
+pub struct Presented {
+    /// RFC 4514 text.
+    pub subject: Option<Box<str>>,
+    /// RFC 4514 text.
+    pub issuer: Option<Box<str>>,
+    /// Lower-case hexadecimal.
+    pub serial: Option<Box<str>>,
+    pub not_after: Option<Timestamp>,
+    /// SHA-256 of the DER.
+    pub thumbprint: [u8; 32],
 }

@@ -17,8 +17,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::chain::Head;
 use super::checkpoint::{self, Checkpoint};
-use super::event::{Completion, Decision, Event, Operation};
+use super::event::{Completion, Decision, Event, Handshake, Operation};
 use super::file::{LogFile, lock_path, sync_directory};
+use super::flush::Flusher;
 use super::recover::{set_aside, standing};
 use super::writer::{RETRY, Start, Writer};
 use crate::capability::Clock;
@@ -118,6 +119,8 @@ pub(super) struct Shared {
     pub(super) failed: AtomicBool,
     /// The writer sleeps until somebody wakes it.
     pub(super) idle: AtomicBool,
+    /// Somebody says that the file was moved away.
+    pub(super) look: AtomicBool,
     pub(super) closing: AtomicBool,
     /// What ends now ends because the gateway does.
     stopping: AtomicBool,
@@ -189,7 +192,7 @@ impl Auditor {
             set_aside,
             lock: Some(lock),
         };
-        Self::start(config, clock, log, start)
+        Self::start(config, clock, log, start, Flusher::start)
     }
 
     /// Starts the writer on an open log.
@@ -198,19 +201,25 @@ impl Auditor {
         clock: Arc<dyn Clock>,
         log: LogFile,
         start: Start,
+        flusher: impl FnOnce(Arc<Shared>) -> io::Result<Flusher>,
     ) -> Result<Self, AuditError> {
         let (queue, receiver) = unbounded_channel();
         let shared = Arc::new(Shared::new(config, clock, start.head));
         let path = log.path.clone();
-        let writer = Writer::new(Arc::clone(&shared), receiver, log, config, start);
-        let thread = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| AuditError::Io {
-                path,
-                action: "start the writer of",
-                source,
-            })?;
+        let failed = |source| AuditError::Io {
+            path,
+            action: "start the writer of",
+            source,
+        };
+        let thread = flusher(Arc::clone(&shared))
+            .and_then(|flusher| {
+                let writer =
+                    Writer::new(Arc::clone(&shared), receiver, log, flusher, config, start);
+                std::thread::Builder::new()
+                    .name("audit".to_owned())
+                    .spawn(move || writer.run())
+            })
+            .map_err(failed)?;
         let _ = shared.thread.set(thread.thread().clone());
         Ok(Self(Arc::new(Front { shared, queue })))
     }
@@ -278,8 +287,25 @@ impl Auditor {
         }
     }
 
+    /// Takes refused handshakes, as long as half of the queue is free: anybody can cause these.
+    pub(super) fn strangers(&self, handshake: Handshake) -> Result<(), Unavailable> {
+        if self.depth() >= self.capacity() / 2 {
+            return Err(Unavailable);
+        }
+        self.admit(Event::Handshake(Box::new(handshake)))
+            .map_err(|_| Unavailable)
+    }
+
+    /// As [`Auditor::strangers`], for the end, when nobody can be refused any more. There is always room.
+    pub(super) fn last_strangers(&self, handshake: Handshake) {
+        if !self.send(Event::Handshake(Box::new(handshake))) {
+            tracing::error!("a handshake came after the audit log was closed");
+        }
+    }
+
     /// Makes the writer look at once whether its file was moved away (it looks every second in any case).
     pub fn reopen(&self) {
+        self.0.shared.look.store(true, Ordering::Release);
         self.0.shared.unpark();
     }
 
@@ -401,6 +427,7 @@ impl Shared {
             depth: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             idle: AtomicBool::new(false),
+            look: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             closing_retries: AtomicU32::new(0),
@@ -462,7 +489,7 @@ impl Shared {
         }
     }
 
-    fn unpark(&self) {
+    pub(super) fn unpark(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }

@@ -32,7 +32,7 @@ impl Formatter for Guarded {
 }
 
 /// Controls (C0 is JSON's own business), bidirectional controls (UAX #9), separators, invisible and tag characters.
-fn is_deceptive(character: char) -> bool {
+pub(crate) fn is_deceptive(character: char) -> bool {
     matches!(
         character,
         '\u{7f}'..='\u{9f}'
@@ -151,7 +151,7 @@ impl<T: AsRef<str>> Serialize for Texts<'_, T> {
 }
 
 /// At most `limit` bytes, never half a character.
-fn head_of(value: &str, limit: usize) -> &str {
+pub(super) fn head_of(value: &str, limit: usize) -> &str {
     value
         .get(..value.floor_char_boundary(limit))
         .unwrap_or_default()

@@ -136,6 +136,12 @@ impl Trail {
 
     /// Goes on to the completion. Without a decision there is nothing to complete: that is a defect, and recorded as one.
     pub fn into_completion(mut self) -> Arc<CompletionTrail> {
+        self.complete()
+    }
+
+    /// As [`Trail::into_completion`], for whoever keeps the trail where it is. What comes after it here counts for
+    /// nothing.
+    pub fn complete(&mut self) -> Arc<CompletionTrail> {
         if self.stage == Stage::Undecided {
             let denial = Denial::new(DenialReason::Internal);
             self.denied(&denial.with_detail("completed without a decision"));

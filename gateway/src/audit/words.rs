@@ -5,20 +5,17 @@ use std::time::Duration;
 
 use super::chain::hex;
 use super::line::put;
-use super::text::Texts;
+use super::text::{Stamp, Texts};
 use crate::exchange::RequestId;
 
 /// A text in quotation marks. What needs no escape is copied; anything else goes the long way.
 pub(super) fn text(buffer: &mut Vec<u8>, before: &[u8], value: &str) -> serde_json::Result<()> {
-    buffer.extend_from_slice(before);
-    if !is_plain(value.as_bytes()) {
-        return put(buffer, &value);
+    if is_plain(value.as_bytes()) {
+        quoted(buffer, before, value.as_bytes());
+        return Ok(());
     }
-    buffer.reserve(value.len() + 2);
-    buffer.push(b'"');
-    buffer.extend_from_slice(value.as_bytes());
-    buffer.push(b'"');
-    Ok(())
+    buffer.extend_from_slice(before);
+    put(buffer, &value)
 }
 
 /// Printable ASCII without what JSON escapes.
@@ -27,6 +24,31 @@ fn is_plain(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |found, byte| {
         found | (*byte < 0x20) | (*byte >= 0x7f) | (*byte == b'"') | (*byte == b'\\')
     })
+}
+
+/// A word of ours, which needs no escape.
+pub(super) fn word(buffer: &mut Vec<u8>, before: &[u8], value: &'static str) {
+    debug_assert!(is_plain(value.as_bytes()));
+    quoted(buffer, before, value.as_bytes());
+}
+
+fn quoted(buffer: &mut Vec<u8>, before: &[u8], value: &[u8]) {
+    buffer.reserve(before.len() + value.len() + 2);
+    buffer.extend_from_slice(before);
+    buffer.push(b'"');
+    buffer.extend_from_slice(value);
+    buffer.push(b'"');
+}
+
+pub(super) fn stamp(buffer: &mut Vec<u8>, before: &[u8], value: Stamp) {
+    quoted(buffer, before, value.as_str().as_bytes());
+}
+
+/// As [`word`], left out when it is absent.
+pub(super) fn word_if(buffer: &mut Vec<u8>, before: &[u8], value: Option<&'static str>) {
+    if let Some(value) = value {
+        word(buffer, before, value);
+    }
 }
 
 /// A member that is left out when it is absent.
@@ -66,10 +88,7 @@ pub(super) fn number(buffer: &mut Vec<u8>, before: &[u8], value: u64) -> serde_j
 pub(super) fn request_id(buffer: &mut Vec<u8>, before: &[u8], id: RequestId) {
     let mut digits = [0; 32];
     hex(&id.0.to_be_bytes(), &mut digits);
-    buffer.extend_from_slice(before);
-    buffer.push(b'"');
-    buffer.extend_from_slice(&digits);
-    buffer.push(b'"');
+    quoted(buffer, before, &digits);
 }
 
 /// Milliseconds with up to three decimals, as a number.

@@ -1,5 +1,5 @@
-//! The thread that writes: gathers events into batches, chains them, appends each batch with one system call, flushes now
-//! and then. An event leaves memory only after its whole line is in the file; the chain advances by exactly those lines.
+//! The thread that writes: gathers events into batches, chains them, appends each batch with one system call, has them
+//! flushed now and then. An event leaves memory only after its whole line is in the file; the chain advances by exactly those lines.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -18,6 +18,7 @@ use super::chain::Head;
 use super::checkpoint::Checkpoint;
 use super::event::{Event, Operation};
 use super::file::{LogFile, Whereabouts, sync_directory};
+use super::flush::{Flushed, Flusher, Job};
 use super::fragments::Fragments;
 use super::line::{Remark, write_event, write_remark};
 use super::sink::{Message, Shared};
@@ -33,7 +34,11 @@ pub(super) const CHECKPOINT_MISSING: &str = "checkpoint-missing";
 /// Pause between attempts while the disk is full.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// How long events gather before they are written; bounds the system calls under load, and what a `kill -9` can take.
-const GATHER: Duration = Duration::from_millis(1);
+/// Nobody waits for it: a request goes on once its decision is in the queue.
+const GATHER: Duration = Duration::from_millis(4);
+/// How long lines are written beside a flush. After that the writer waits: what a power cut can take must not grow
+/// without end, and a queue that fills refuses permits.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// How often an idle writer looks whether its file was moved away.
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes after which a batch is written.
@@ -65,8 +70,15 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     fragments: Fragments,
     marks: Vec<(usize, Head)>,
+    /// Lines are in the file that no flush has begun for.
     unsynced: bool,
+    /// When the last flush began, and that of the one under way.
     synced_at: Instant,
+    flushing: Option<Instant>,
+    flusher: Flusher,
+    /// When the file was last looked for where it should be, and whether it is to be now.
+    looked_at: Instant,
+    look: bool,
     trouble: Option<Trouble>,
     generation: u64,
     /// Nothing more can come.
@@ -92,6 +104,7 @@ impl Writer {
         shared: Arc<Shared>,
         receiver: UnboundedReceiver<Message>,
         log: LogFile,
+        flusher: Flusher,
         config: &config::Audit,
         start: Start,
     ) -> Self {
@@ -106,6 +119,10 @@ impl Writer {
             marks: Vec::new(),
             unsynced: false,
             synced_at: shared.clock.monotonic(),
+            flushing: None,
+            flusher,
+            looked_at: shared.clock.monotonic(),
+            look: true,
             trouble: None,
             generation: 0,
             drained: false,
@@ -136,13 +153,14 @@ impl Writer {
             if closing {
                 self.receiver.close();
             }
+            self.end_flush(false);
             self.collect();
             self.follow_the_file();
             self.write();
             self.sync(closing);
             self.recover();
             self.answer();
-            if closing && self.drained && self.pending.is_empty() && !self.unsynced {
+            if closing && self.drained && self.pending.is_empty() && self.is_flushed() {
                 break !self.has_losses();
             }
             if closing && self.trouble.is_some() && self.no_more_retries() {
@@ -204,7 +222,7 @@ impl Writer {
 
     /// Goes on in a new file when the old one was moved away, and notices when somebody else wrote to ours.
     fn follow_the_file(&mut self) {
-        if self.log.whereabouts() == Whereabouts::Moved {
+        if self.must_look() && self.log.whereabouts() == Whereabouts::Moved {
             self.rotate();
         }
         let expected = self.log.length;
@@ -226,6 +244,21 @@ impl Writer {
             }
             None => {}
         }
+    }
+
+    /// Once a second, when asked to, and whenever there is nothing else to do; not for every batch.
+    fn must_look(&mut self) -> bool {
+        let asked = self.shared.look.load(Ordering::Relaxed)
+            && self.shared.look.swap(false, Ordering::Acquire);
+        if std::mem::take(&mut self.look) || asked || self.trouble.is_some() {
+            return true;
+        }
+        let now = self.shared.clock.monotonic();
+        let due = now.saturating_duration_since(self.looked_at) >= LOOK;
+        if due {
+            self.looked_at = now;
+        }
+        due
     }
 
     fn rotate(&mut self) {
@@ -347,31 +380,96 @@ impl Writer {
     }
 
     fn sync(&mut self, closing: bool) {
-        if !self.unsynced {
+        let at_once = closing || !self.waiters.is_empty() || self.sync_interval.is_zero();
+        self.end_flush(at_once);
+        if !self.unsynced || self.flushing.is_some() {
             return;
         }
         let now = self.shared.clock.monotonic();
         let due = now.saturating_duration_since(self.synced_at) >= self.sync_interval;
-        if !due && !closing && self.waiters.is_empty() {
+        if !due && !at_once {
             return;
         }
         self.synced_at = now;
-        if let Err(error) = self.log.sync() {
-            return self.fail(&error);
+        if at_once || !self.begin_flush(now) {
+            let flushed = Flushed {
+                synced: self.log.sync(),
+                vouched: Ok(()),
+            };
+            if self.conclude(flushed) {
+                self.unsynced = false;
+                self.vouch();
+            }
         }
-        self.unsynced = false;
-        self.vouch();
-        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Replaces the checkpoint.
-    fn vouch(&self) {
-        let checkpoint = Checkpoint {
+    /// Flushes beside the writing. False when that is not possible.
+    fn begin_flush(&mut self, now: Instant) -> bool {
+        let Ok(file) = self.log.file.try_clone() else {
+            return false;
+        };
+        let job = Job {
+            file,
+            log: self.log.path.clone(),
+            checkpoint: self.checkpoint(),
+        };
+        let begun = self.flusher.begin(job).is_ok();
+        if begun {
+            self.unsynced = false;
+            self.flushing = Some(now);
+        }
+        begun
+    }
+
+    /// Takes note of the end of the flush under way; waits for it when asked to, or when it takes too long.
+    fn end_flush(&mut self, wait: bool) {
+        let Some(begun) = self.flushing else { return };
+        let lasts = self
+            .shared
+            .clock
+            .monotonic()
+            .saturating_duration_since(begun);
+        let flushed = if wait || lasts >= FLUSH_PATIENCE {
+            self.flusher.wait()
+        } else {
+            let Some(flushed) = self.flusher.ended() else {
+                return;
+            };
+            flushed
+        };
+        self.flushing = None;
+        if !self.conclude(flushed) {
+            self.unsynced = true;
+        }
+    }
+
+    /// True when what was flushed is on stable storage.
+    fn conclude(&mut self, flushed: Flushed) -> bool {
+        if let Err(error) = flushed.synced {
+            self.fail(&error);
+            return false;
+        }
+        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.note(flushed.vouched);
+        true
+    }
+
+    /// Replaces the checkpoint. Never beside a flush, whose older one could take its place.
+    fn vouch(&mut self) {
+        self.end_flush(true);
+        self.note(self.checkpoint().write(&self.log.path));
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
             head: self.head,
             bytes: self.log.length,
-        };
+        }
+    }
+
+    fn note(&self, vouched: io::Result<()>) {
         // An older checkpoint is no untruth, and a full disk shows itself at the next line.
-        if let Err(error) = checkpoint.write(&self.log.path) {
+        if let Err(error) = vouched {
             self.shared
                 .counters
                 .failures
@@ -422,8 +520,13 @@ impl Writer {
         self.shared.failed.store(false, Ordering::Relaxed);
     }
 
+    /// Everything that is in the file is on stable storage.
+    fn is_flushed(&self) -> bool {
+        !self.unsynced && self.flushing.is_none()
+    }
+
     fn answer(&mut self) {
-        if self.pending.is_empty() && !self.unsynced {
+        if self.pending.is_empty() && self.is_flushed() {
             for waiter in self.waiters.drain(..) {
                 let _ = waiter.try_send(());
             }
@@ -446,19 +549,22 @@ impl Writer {
         }
         self.shared.idle.store(false, Ordering::Relaxed);
         let gathered = self.shared.depth.load(Ordering::Relaxed);
+        self.look = gathered == 0;
         if closing || (gathered > 0 && gathered < self.shared.batch()) {
             park_timeout(GATHER);
         }
     }
 
-    /// How long nothing has to be done.
+    /// How long nothing has to be done. The end of a flush wakes us.
     fn patience(&self) -> Duration {
-        if !self.unsynced {
+        if !self.unsynced || self.flushing.is_some() {
             return LOOK;
         }
         let now = self.shared.clock.monotonic();
         let since = now.saturating_duration_since(self.synced_at);
-        self.sync_interval.saturating_sub(since).clamp(GATHER, LOOK)
+        self.sync_interval
+            .saturating_sub(since)
+            .clamp(Duration::from_millis(1), LOOK)
     }
 
     fn no_more_retries(&self) -> bool {
@@ -503,6 +609,9 @@ impl Drop for Writer {
     /// Also when the thread panics: nobody may believe that anything is still recorded.
     fn drop(&mut self) {
         // Before anybody learns that it is over: they may open the log at once.
+        if self.flushing.take().is_some() {
+            let _ = self.flusher.wait();
+        }
         let _ = self.log.file.unlock();
         if let Some(lock) = &self.lock {
             let _ = lock.unlock();
@@ -516,6 +625,7 @@ fn generation(event: &Event) -> u64 {
         Event::Decision(decision) => decision.generation,
         Event::Completion(completion) => completion.generation,
         Event::Operation(operation) => operation.generation,
+        Event::Handshake(handshake) => handshake.generation,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod check;
+mod destinations;
 pub mod logging;
 mod printer;
 pub(crate) mod run;

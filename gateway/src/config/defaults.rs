@@ -3,6 +3,8 @@
 //! Rule for choosing: an administrator who writes nothing gets the narrower of two sensible behaviours, and limits
 //! that a company of a few thousand people does not meet in a normal week.
 
+pub mod egress;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use jsonwebtoken::Algorithm;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    ClientCertificateMode, LimitMode, LogFormat, OnOverflow, TlsProfile, UpstreamProtocol,
+    Bounds, ClientCertificateMode, LimitMode, LogFormat, OnOverflow, Timeouts, TlsProfile,
+    UpstreamProtocol,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,14 +41,29 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a request head. Cookies and Kerberos tickets reach 30 KiB in old companies.
 pub const HEADER_BYTES: u64 = 64 * 1024;
-/// Fields of a request head. Browsers send about 30.
-pub const HEADER_COUNT: usize = 128;
+/// Fields of a request head. Browsers send about 30; more than 100 cost an allocation with every request.
+pub const HEADER_COUNT: usize = 100;
 /// Streams at once per HTTP/2 connection. RFC 9113 §6.5.2 recommends at least 100.
 pub const CONCURRENT_STREAMS: u32 = 128;
 /// Longer than the pauses of a person who reads, shorter than what NAT boxes forget.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// On shutdown. Service managers kill after 90 seconds.
 pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// All of the above together.
+pub const BOUNDS: Bounds = Bounds {
+    connections: CONNECTIONS,
+    connections_per_address: CONNECTIONS_PER_ADDRESS,
+    handshakes_per_address: HANDSHAKES_PER_ADDRESS,
+    handshake_timeout: HANDSHAKE_TIMEOUT,
+    header_timeout: HEADER_TIMEOUT,
+    header_bytes: 64 * 1024,
+    header_count: HEADER_COUNT,
+    concurrent_streams: CONCURRENT_STREAMS,
+    keep_alive: KEEP_ALIVE,
+    drain: DRAIN,
+};
+const _: () = assert!(BOUNDS.header_bytes as u64 == HEADER_BYTES);
 
 // Devices.
 
@@ -103,14 +121,22 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RESPONSE_HEADER_TIMEOUT: Duration = MINUTE;
 /// Without a byte in either direction. Server-sent events and WebSockets usually ping every 30 seconds.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// All of the above together; streams last as long as they like.
+pub const TIMEOUTS: Timeouts = Timeouts {
+    connect: CONNECT_TIMEOUT,
+    response_header: RESPONSE_HEADER_TIMEOUT,
+    idle: IDLE_TIMEOUT,
+    total: None,
+};
 /// See `protocol`.
 pub const UPSTREAM_PROTOCOL: UpstreamProtocol = UpstreamProtocol::Auto;
 /// Once more hides the restart of one of several servers; more multiplies load when they are all slow.
 pub const RETRIES: u8 = 1;
 /// Connections in use per server.
 pub const MAX_CONNECTIONS: usize = 256;
-/// Idle connections kept per server.
-pub const MAX_IDLE: usize = 32;
+/// Idle connections kept per server: as many as can be in use. With fewer, a burst that ebbs for a moment closes
+/// connections that it opens again in the next; those that nobody wants go with `idle_timeout`.
+pub const MAX_IDLE: usize = MAX_CONNECTIONS;
 /// Shorter than the keep-alive of common application servers (60 to 75 seconds), so that we close first.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A failing server is noticed within about half a minute.
@@ -153,8 +179,9 @@ pub const LOCKOUT_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 // The process.
 
-/// Records that may wait for the disk: about a second of a busy gateway, some 10 MiB.
-pub const AUDIT_QUEUE: usize = 8192;
+/// Records that may wait for the disk, two for each request: a second and a half of a gateway that serves 10,000 requests
+/// a second, some 40 MiB with the heads that they hold on to. Empty, it takes nothing.
+pub const AUDIT_QUEUE: usize = 32_768;
 /// What is not on record did not happen; so it must not happen.
 pub const ON_OVERFLOW: OnOverflow = OnOverflow::Refuse;
 /// What a power cut may take. Zero costs a disk flush per batch.

@@ -1,7 +1,8 @@
 //! What `[egress]` means: the proxy through which devices reach the Internet.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -71,6 +72,14 @@ pub struct AcceptedCredentials {
     pub password: bool,
 }
 
+/// A way to say who the user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialWay {
+    Owner,
+    Token,
+    Password,
+}
+
 /// What happens to a destination that no policy permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -93,6 +102,14 @@ pub struct Resolver {
     pub timeout: Duration,
     /// Whether IPv6 addresses are asked for.
     pub ipv6: bool,
+}
+
+/// [`ResolverKind`] as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolverMode {
+    System,
+    Tls,
+    Https,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +150,18 @@ pub struct Reach {
     pub ports: Vec<u16>,
 }
 
+impl Reach {
+    /// Whether `host` may lie at this address and port in spite of everything.
+    pub fn covers(&self, host: &str, address: SocketAddr) -> bool {
+        self.ports.contains(&address.port())
+            && self
+                .ranges
+                .iter()
+                .any(|range| range.contains(&address.ip()))
+            && self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+}
+
 /// `box.com`: this host; `.box.com`: this name and everything below it. Lower case, A-labels, no final dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomainPattern {
@@ -148,6 +177,13 @@ impl DomainPattern {
             Some(rest) => self.below && rest.ends_with('.'),
             None => false,
         }
+    }
+}
+
+impl fmt::Display for DomainPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dot = if self.below { "." } else { "" };
+        write!(f, "{dot}{}", self.name)
     }
 }
 
@@ -210,6 +246,13 @@ pub enum FeedTrust {
     Unsigned,
 }
 
+/// Where the signature of a list lies.
+pub fn signature_of(list: &Path) -> PathBuf {
+    let mut name = list.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedFormat {
     Hosts,
@@ -261,4 +304,15 @@ pub enum PacElsewhere {
     Direct,
     /// `PROXY host:port` or `HTTPS host:port`: the company's other way out.
     Proxy(String),
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for PacElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "gateway",
+            Self::Direct => "direct",
+            Self::Proxy(proxy) => proxy,
+        })
+    }
 }

@@ -6,6 +6,7 @@
 
 mod app;
 mod door;
+mod egress;
 mod files;
 mod issuer;
 mod process;
@@ -262,32 +263,40 @@ impl<'a> Builder<'a> {
         let issuers = self.issuers(raw.issuer.unwrap_or_default());
         let services = self.services(raw.service.unwrap_or_default());
         let networks = self.networks(raw.network.unwrap_or_default());
-        let ingress = self.ingress(raw.ingress);
+        let mut ingress = self.ingress(raw.ingress);
         let devices = self.devices(raw.devices);
         let apps = self.apps(
             raw.app.unwrap_or_default(),
             &issuers.names,
             ingress.as_ref(),
         );
-        let limits = self.limits(raw.limit.unwrap_or_default(), &apps.names);
+        let mut limited = apps.names;
+        if raw.egress.is_some() {
+            limited.push(egress::NAME.to_owned());
+        }
+        let limits = self.limits(raw.limit.unwrap_or_default(), &limited);
         let policies = raw.policies.unwrap_or_default();
         let policies = policies
             .iter()
             .map(|path| self.file(path, Purpose::Policies))
             .collect();
         let admin = self.admin(raw.admin.unwrap_or_default(), ingress.as_ref());
+        let apps = apps.items.unwrap_or_default();
+        let egress = raw
+            .egress
+            .and_then(|raw| self.egress(raw, &issuers.names, &apps, &admin, ingress.as_mut()));
         let lockout = self.lockout(raw.lockout.unwrap_or_default());
         let audit = self.audit(raw.audit);
         let assertion = self.assertion(raw.assertion.unwrap_or_default());
         Some(Config {
             path: self.path.clone(),
             ingress: ingress?,
-            egress: None,
+            egress,
             devices: devices?,
             // A list with a bad item is left out whole: the item has been reported, and `check` still looks at the rest.
             issuers: issuers.items.unwrap_or_default(),
             services: services.unwrap_or_default(),
-            apps: apps.items.unwrap_or_default(),
+            apps,
             policies,
             networks: networks.unwrap_or_default(),
             time_zone: raw
@@ -368,6 +377,13 @@ impl<'a> Builder<'a> {
 struct Named<T> {
     items: Option<Vec<T>>,
     names: Vec<String>,
+}
+
+/// All or nothing, and the rest is looked at even so: `collect` into an `Option` would stop at the first item that was
+/// reported, and what is wrong with the others would come to light one by one.
+fn every<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let items: Vec<_> = items.collect();
+    items.into_iter().collect()
 }
 
 fn value_or<T>(text: Option<Text<T>>, default: T) -> T {

@@ -5,6 +5,7 @@
 //! (`text`), a number, a truth value, a list or a table: no `flatten`, no `untagged`, which would lose positions.
 
 mod app;
+pub mod egress;
 mod ingress;
 mod issuer;
 mod process;
@@ -33,6 +34,8 @@ pub struct Config {
     /// The reverse proxy's listener.
     #[schemars(required)]
     pub ingress: Option<Ingress>,
+    /// The forward proxy's listener and what is known of destinations. Not written: there is no second door.
+    pub egress: Option<egress::Egress>,
     /// Who issues device certificates, which are revoked, and which devices exist.
     #[schemars(required)]
     pub devices: Option<Devices>,

@@ -3,6 +3,8 @@
 //! Every structure is taken apart by name, so that a new option stops the build until someone has decided how it is
 //! shown. Keys appear as paths. Values that requests get set may be keys to upstreams, so only their names appear.
 
+mod egress;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ pub fn redacted(config: &Config) -> Value {
     let Config {
         path: file,
         ingress: door,
-        egress: _,
+        egress: second_door,
         devices: inventory,
         issuers,
         services,
@@ -47,6 +49,7 @@ pub fn redacted(config: &Config) -> Value {
     json!({
         "path": path(file),
         "ingress": ingress(door),
+        "egress": second_door.as_ref().map(egress::egress),
         "devices": devices(inventory),
         "issuer": issuers.iter().map(self::issuer).collect::<Vec<_>>(),
         "service": services.iter().map(service).collect::<Vec<_>>(),
@@ -222,17 +225,11 @@ fn app(app: &App) -> Value {
         request_headers,
         response_headers,
         max_body_bytes,
-        timeouts,
+        timeouts: times,
         upgrades,
         audience,
         forward_authorization,
     } = app;
-    let Timeouts {
-        connect,
-        response_header,
-        idle,
-        total,
-    } = timeouts;
     json!({
         "name": name,
         "level": level.word(),
@@ -244,15 +241,25 @@ fn app(app: &App) -> Value {
         "request_headers": header_edits(request_headers),
         "response_headers": header_edits(response_headers),
         "max_body": max_body_bytes.map_or_else(|| "unlimited".to_owned(), size_text),
-        "timeouts": {
-            "connect": duration(*connect),
-            "response_header": duration(*response_header),
-            "idle": duration(*idle),
-            "total": total.map_or_else(|| "unlimited".to_owned(), duration),
-        },
+        "timeouts": self::timeouts(times),
         "upgrades": upgrades,
         "audience": audience,
         "forward_authorization": forward_authorization,
+    })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    let Timeouts {
+        connect,
+        response_header,
+        idle,
+        total,
+    } = timeouts;
+    json!({
+        "connect": duration(*connect),
+        "response_header": duration(*response_header),
+        "idle": duration(*idle),
+        "total": total.map_or_else(|| "unlimited".to_owned(), duration),
     })
 }
 

@@ -48,7 +48,10 @@ fn tidy(value: &mut Value) {
             }
         }
         merge_alternative(object);
-        object.remove("format");
+        // The keyword, not a key of that name.
+        if object.get("format").is_some_and(Value::is_string) {
+            object.remove("format");
+        }
         // Every property's own table is a new `default: null` otherwise.
         if object.get("default").is_some_and(Value::is_null) {
             object.remove("default");

@@ -10,6 +10,7 @@ mod tunnel;
 mod upgrade;
 pub mod uri;
 mod watch;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

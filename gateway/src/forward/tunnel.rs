@@ -5,25 +5,38 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::Lease;
 use super::watch::Watch;
+use super::websocket::{Frames, Goodbye};
 use crate::audit::event::Outcome;
 use crate::audit::trail::CompletionTrail;
+use crate::denial::DenialReason;
 
 /// Read at once, bytes. On the stack: an idle tunnel holds no buffer.
 const CHUNK: usize = 8 * 1024;
 
-/// Copies between client and upstream and says how it ended.
+/// How long a client is listened to after a goodbye, and for how many bytes: closed with something unread, the connection
+/// would be reset, and the goodbye lost.
+const PARTING: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
+
+/// How a tunnel ended, and what the client of a WebSocket can be told about it.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) goodbye: Option<Goodbye>,
+}
+
+/// Copies between client and upstream. `frames`: what is carried is a WebSocket.
 pub(super) async fn run<D, U>(
-    mut downstream: D,
+    downstream: &mut D,
     mut upstream: U,
     mut watch: Watch,
-    trail: &Arc<CompletionTrail>,
-    lease: &dyn Lease,
-) -> Outcome
+    (trail, lease): (&Arc<CompletionTrail>, &dyn Lease),
+    mut frames: Option<Frames>,
+) -> Ended
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -31,14 +44,21 @@ where
     let mut up = Half::default();
     let mut down = Half::default();
     let mut moved = false;
-    std::future::poll_fn(|cx| {
-        let sent = up.poll(cx, &mut downstream, &mut upstream, |bytes| {
+    let mut cut_off = lease.cut_off();
+    let outcome = std::future::poll_fn(|cx| {
+        if cut_off.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Outcome::ShutDown);
+        }
+        let sent = up.poll(cx, downstream, &mut upstream, |bytes| {
             moved = true;
-            trail.received(bytes);
+            trail.received(length(bytes));
         });
-        let received = down.poll(cx, &mut upstream, &mut downstream, |bytes| {
+        let received = down.poll(cx, &mut upstream, downstream, |bytes| {
             moved = true;
-            trail.sent(bytes);
+            trail.sent(length(bytes));
+            if let Some(frames) = &mut frames {
+                frames.follow(bytes);
+            }
         });
         // What the reader of one direction meets, the writer of the other meets too: either names the side.
         match (&sent, &received) {
@@ -58,7 +78,47 @@ where
         }
         Poll::Pending
     })
-    .await
+    .await;
+    let may_speak = down.is_clear() && frames.is_some_and(|frames| frames.is_between());
+    let goodbye = match outcome {
+        Outcome::ShutDown | Outcome::Cut(DenialReason::Overloaded) => Some(Goodbye::GoingAway),
+        Outcome::Cut(_) => Some(Goodbye::PolicyViolation),
+        Outcome::Completed
+        | Outcome::ClientGone
+        | Outcome::UpstreamFailed(_)
+        | Outcome::TimedOut(_) => None,
+    };
+    Ended {
+        outcome,
+        goodbye: goodbye.filter(|_| may_speak),
+    }
+}
+
+/// Ends a WebSocket whose frames are whole.
+pub(super) async fn part<D>(mut downstream: D, goodbye: Goodbye)
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+{
+    let (patience, limit) = PARTING;
+    let parting = async {
+        downstream.write_all(&goodbye.frame()).await?;
+        downstream.flush().await?;
+        downstream.shutdown().await?;
+        let mut left = limit;
+        let mut unread = [0; 1024];
+        while let read @ 1.. = downstream.read(&mut unread).await? {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _gone = tokio::time::timeout(patience, parting).await;
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Which end of a direction failed.
@@ -80,12 +140,17 @@ struct Half {
 }
 
 impl Half {
+    /// Everything that was read has been taken, and more may follow.
+    fn is_clear(&self) -> bool {
+        self.rest.is_empty() && !self.ended
+    }
+
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
-        mut count: impl FnMut(u64),
+        mut pass: impl FnMut(&[u8]),
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
@@ -123,7 +188,7 @@ impl Half {
                 self.ended = true;
                 continue;
             }
-            count(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            pass(bytes);
             self.unflushed = true;
             let taken = match Pin::new(&mut *writer).poll_write(cx, bytes) {
                 Poll::Ready(Ok(taken)) => taken,

@@ -24,6 +24,7 @@ use super::headers::{self, tokens};
 use super::reverse::{Plan, answer, connected, fit, send};
 use super::tunnel;
 use super::watch::Watch;
+use super::websocket::Frames;
 use crate::audit::event::Outcome;
 use crate::framing::{Upgrade as Asked, upgrade_of};
 use crate::upstream::{Checkout, ForwardError, Http2Facts, Link, RequestBody, SendFailure, Want};
@@ -154,7 +155,7 @@ pub(super) async fn forward(
     checkout.server().succeeded();
     let upstream = hyper::upgrade::on(&mut response);
     let ours = accepted(&response, &upgrade, &key, &plan);
-    join(checkout, upstream, upgrade.downstream, watch, plan);
+    join(checkout, upstream, upgrade, watch, plan);
     Ok(ours)
 }
 
@@ -295,42 +296,35 @@ fn accepted(
 }
 
 /// Starts the tunnel; it keeps its place at the server, the trail and the lease until it ends.
-fn join(
-    checkout: Checkout,
-    upstream: OnUpgrade,
-    downstream: OnUpgrade,
-    mut watch: Watch,
-    plan: Plan,
-) {
+fn join(checkout: Checkout, upstream: OnUpgrade, upgrade: Upgrade, mut watch: Watch, plan: Plan) {
     let (place, stream) = checkout.into_tunnel();
+    let frames = upgrade.is_websocket().then(Frames::default);
     tokio::spawn(async move {
-        let _held = (place, stream);
-        let limit = plan.app.timeouts.idle;
-        let cut_off = plan.lease.cut_off();
-        let both = async { tokio::try_join!(downstream, upstream) };
-        let carrying = async {
-            match tokio::time::timeout(limit, both).await {
-                Ok(Ok((downstream, upstream))) => {
-                    watch.skip();
-                    tunnel::run(
-                        TokioIo::new(downstream),
-                        TokioIo::new(upstream),
-                        watch,
-                        &plan.trail,
-                        &*plan.lease,
-                    )
-                    .await
-                }
-                Ok(Err(_)) => Outcome::ClientGone,
-                Err(_) => Outcome::TimedOut(ForwardError::IdleTimedOut.code()),
-            }
-        };
-        let outcome = tokio::select! {
+        let held = (place, stream);
+        let both = async { tokio::try_join!(upgrade.downstream, upstream) };
+        let both = tokio::time::timeout(plan.app.timeouts.idle, both);
+        let (downstream, upstream) = tokio::select! {
             biased;
-            () = cut_off => Outcome::ShutDown,
-            outcome = carrying => outcome,
+            () = plan.lease.cut_off() => return plan.trail.end(Outcome::ShutDown),
+            both = both => match both {
+                Ok(Ok(both)) => both,
+                Ok(Err(_)) => return plan.trail.end(Outcome::ClientGone),
+                Err(_) => {
+                    let outcome = ForwardError::IdleTimedOut.outcome();
+                    return plan.trail.end(outcome);
+                }
+            },
         };
-        plan.trail.end(outcome);
+        watch.skip();
+        let (mut downstream, upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        let record = (&plan.trail, &*plan.lease);
+        let ended = tunnel::run(&mut downstream, upstream, watch, record, frames).await;
+        // The app's end goes first: from here on nothing passes.
+        drop(held);
+        plan.trail.end(ended.outcome);
+        if let Some(goodbye) = ended.goodbye {
+            tunnel::part(downstream, goodbye).await;
+        }
     });
 }
 

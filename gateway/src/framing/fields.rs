@@ -26,16 +26,24 @@ pub fn check_fields(head: &Parts) -> Result<(), Violation> {
     if head.version == Version::HTTP_2 {
         check_http2(head)?;
     }
-    if PATH_OVERRIDES
-        .iter()
-        .any(|name| head.headers.contains_key(*name))
-    {
-        return Err(Violation::ambiguous("field that replaces the path"));
+    for name in head.headers.keys() {
+        // One letter settles most.
+        let name = name.as_str();
+        if !name.starts_with('x') {
+            continue;
+        }
+        if PATH_OVERRIDES.contains(&name) {
+            return Err(Violation::ambiguous("field that replaces the path"));
+        }
+        if METHOD_OVERRIDES.contains(&name) {
+            check_method_override(head, name)?;
+        }
     }
-    let replaced = METHOD_OVERRIDES
-        .iter()
-        .flat_map(|name| head.headers.get_all(*name));
-    for value in replaced {
+    Ok(())
+}
+
+fn check_method_override(head: &Parts, name: &str) -> Result<(), Violation> {
+    for value in head.headers.get_all(name) {
         let action = action_of_method(value.to_str().unwrap_or_default());
         if action.is_err() || action != action_of_method(head.method.as_str()) {
             return Err(Violation::ambiguous("field that replaces the method"));

@@ -29,7 +29,7 @@ pub use h1::{Guarded, Handle, Switching};
 pub use host::{Authority, parse_authority};
 pub use path::{check_path, decoded_path};
 pub use stream::{Inspector, Stop};
-pub use target::{Target, Upgrade, action_of, parse, upgrade_of};
+pub use target::{Proxied, Target, Upgrade, action_of, parse, parse_proxied, upgrade_of};
 
 /// Why a request cannot be read in exactly one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

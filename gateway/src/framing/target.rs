@@ -1,4 +1,4 @@
-//! Which host and path a request head names, what it wants to do, and whether it wants another protocol.
+//! Which host and path a request head names, at either door, what it wants to do, and whether it wants another protocol.
 
 use http::request::Parts;
 use http::{Method, Version, header};
@@ -59,6 +59,75 @@ pub fn parse(head: &Parts) -> Result<Target<'_>, Violation> {
     Ok(Target {
         authority,
         written,
+        path,
+    })
+}
+
+/// What a proxy is asked for; borrowed from the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxied<'a> {
+    /// CONNECT: bytes to a host and port.
+    Tunnel(Authority<'a>, u16),
+    /// `http://`: one request, forwarded.
+    Plain {
+        authority: Authority<'a>,
+        /// 80 where none is written.
+        port: u16,
+        /// Without the query.
+        path: &'a str,
+    },
+}
+
+/// Why nothing else is for a proxy, in words for the record.
+const NOT_PROXIED: Violation = Violation::malformed("origin-form: this is a proxy, not a site");
+
+/// Reads the head of a request to the proxy: CONNECT with host and port, or an `http://` target in absolute-form
+/// (RFC 9112 §3.2.2, §3.2.3; over HTTP/2 `:authority`, and `:scheme` `http`). What is behind `/` of another's site is its
+/// own affair: unlike [`parse`] this takes paths that can be read in several ways, because nothing is decided by them.
+///
+/// # Errors
+/// The violations of [`super::parse_authority`] and [`super::check_fields`]; a target that names no destination; CONNECT
+/// without a port or with `:protocol`; `https://` in the clear; in HTTP/2, a `Host` that names another.
+pub fn parse_proxied(head: &Parts) -> Result<Proxied<'_>, Violation> {
+    check_fields(head)?;
+    if head.extensions.get::<Protocol>().is_some() {
+        return Err(Violation::malformed("CONNECT with a protocol"));
+    }
+    if head.headers.get_all(header::HOST).iter().count() > 1 {
+        return Err(Violation::malformed("repeated host"));
+    }
+    if head.method == Method::CONNECT {
+        // Nobody behind us reads `Host`, and programs write it with and without the port: it is not compared.
+        let target = head.uri.authority().ok_or(NOT_PROXIED)?;
+        let authority = parse_authority(target.as_str())?;
+        let port = authority
+            .port
+            .ok_or(Violation::malformed("CONNECT without a port"))?;
+        return Ok(Proxied::Tunnel(authority, port));
+    }
+    if head.uri.authority().is_none() {
+        return Err(NOT_PROXIED);
+    }
+    match head.uri.scheme_str() {
+        Some("http") => {}
+        // What HTTP/2 clients send that take us for the site itself.
+        Some("https") if head.version == Version::HTTP_2 => return Err(NOT_PROXIED),
+        Some("https") => {
+            return Err(Violation::malformed(
+                "https in absolute-form: CONNECT is for that",
+            ));
+        }
+        Some(_) | None => return Err(Violation::malformed("scheme is not http")),
+    }
+    let (_, authority) = authority_of(head)?;
+    let (path, query) = (head.uri.path(), head.uri.query());
+    if !path.starts_with('/') || !path.is_ascii() || !query.unwrap_or_default().is_ascii() {
+        return Err(Violation::malformed("invalid byte in the path or query"));
+    }
+    let port = authority.port.unwrap_or(80);
+    Ok(Proxied::Plain {
+        authority,
+        port,
         path,
     })
 }
@@ -349,5 +418,75 @@ mod tests {
                 assert!(!target.path.contains("..%") && !target.path.contains("//"));
             }
         }
+    }
+
+    fn connect(target: &str) -> Parts {
+        head(Request::builder().method("CONNECT").uri(target))
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_tunnels_and_for_http() {
+        let tunnel = connect("Box.Example.:443");
+        let Ok(Proxied::Tunnel(authority, 443)) = parse_proxied(&tunnel) else {
+            panic!("{:?}", parse_proxied(&tunnel));
+        };
+        assert_eq!(authority.host, "box.example");
+        let plain = http1("http://box.example/a//b/%2e%2e?q", "elsewhere.example");
+        let Ok(Proxied::Plain {
+            authority,
+            port: 80,
+            path: "/a//b/%2e%2e",
+        }) = parse_proxied(&plain)
+        else {
+            panic!("{:?}", parse_proxied(&plain));
+        };
+        assert_eq!(authority.host, "box.example", "the target counts, not Host");
+        let over_http2 = head(http2("http://box.example:8080/"));
+        assert!(matches!(
+            parse_proxied(&over_http2),
+            Ok(Proxied::Plain { port: 8080, .. })
+        ));
+        let literal = connect("[2001:DB8::1]:443");
+        let Ok(Proxied::Tunnel(authority, 443)) = parse_proxied(&literal) else {
+            panic!("{:?}", parse_proxied(&literal));
+        };
+        assert!(authority.is_address && authority.host == "[2001:db8::1]");
+    }
+
+    #[test]
+    fn what_names_no_destination_is_not_for_a_proxy() {
+        let what = |head: &Parts| parse_proxied(head).unwrap_err().what;
+        assert_eq!(what(&http1("/", "box.example")), NOT_PROXIED.what);
+        assert_eq!(what(&head(http2("https://box.example/"))), NOT_PROXIED.what);
+        assert_eq!(
+            what(&http1("https://box.example/", "box.example")),
+            "https in absolute-form: CONNECT is for that"
+        );
+        assert_eq!(what(&connect("box.example")), "CONNECT without a port");
+        assert_eq!(what(&connect("box.example:0")), "invalid port");
+        assert_eq!(what(&connect("box.example:65536")), "invalid port");
+        for target in [
+            "a@box.example:443",
+            "127.1:443",
+            "0x7f.1:443",
+            "b\u{fc}r.example:443",
+        ] {
+            if let Ok(uri) = target.parse::<http::Uri>() {
+                let head = head(Request::builder().method("CONNECT").uri(uri));
+                assert!(parse_proxied(&head).is_err(), "{target}");
+            }
+        }
+        let mut extended = connect("box.example:443");
+        extended
+            .extensions
+            .insert(Protocol::from_static("websocket"));
+        assert_eq!(what(&extended), "CONNECT with a protocol");
+        let mut twice = http1("http://box.example/", "box.example");
+        twice
+            .headers
+            .append("host", http::HeaderValue::from_static("other.example"));
+        assert_eq!(what(&twice), "repeated host");
+        let differs = head(http2("http://box.example/").header("host", "other.example"));
+        assert_eq!(what(&differs), "host differs from :authority");
     }
 }

@@ -7,24 +7,31 @@ use masugata_policy::{
     Action, Authentication, Device, Permit, Principal, Request, RequestFacts, Resource, Timestamp,
 };
 
+use super::authenticate::{Credentials, Source};
 use super::posture::Assessed;
 use super::route::Routed;
 use crate::denial::Denial;
-use crate::issuer::Identity;
-use crate::state::{AppState, State};
+use crate::state::State;
 
 /// A request with the permit that covers it.
 pub(super) struct Authorized {
-    routed: Routed,
+    routed: Box<Routed>,
     permit: Permit,
     /// When the credential behind the permit ends.
     expires_at: Timestamp,
-    identity: Option<Arc<Identity>>,
+    source: Source,
 }
 
 impl Authorized {
-    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Permit, Timestamp) {
-        (self.routed, self.permit, self.expires_at)
+    /// The request, and what a lease holds on to.
+    pub(super) fn into_parts(self) -> (Box<Routed>, Credentials) {
+        let credentials = Credentials {
+            principal: Arc::clone(self.permit.principal()),
+            authentication: Arc::clone(self.permit.authentication()),
+            expires_at: self.expires_at,
+            source: self.source,
+        };
+        (self.routed, credentials)
     }
     pub(super) fn routed(&self) -> &Routed {
         &self.routed
@@ -35,10 +42,6 @@ impl Authorized {
     pub(super) fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
-    /// What the token said, if there was one.
-    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
-        self.identity.as_ref()
-    }
 }
 
 pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, Denial> {
@@ -48,18 +51,21 @@ pub(super) fn decide(state: &State, assessed: Assessed) -> Result<Authorized, De
         authentication: &credentials.authentication,
         device: &device,
         action: routed.action,
-        app: &routed.app,
+        resource: routed.asked.resource(),
+        acr_values: &routed.asked.requirements().acr_values,
         method: routed.exchange.head.method.as_str(),
         host: &routed.host,
         path: routed.path(),
         address: routed.client_address,
+        reason_given: false,
+        observe: false,
     };
     let permit = ask(state, &question, routed.exchange.received_at)?;
     Ok(Authorized {
         routed,
         permit,
         expires_at: credentials.expires_at,
-        identity: credentials.identity,
+        source: credentials.source,
     })
 }
 
@@ -69,11 +75,17 @@ pub(super) struct Question<'a> {
     pub(super) authentication: &'a Arc<Authentication>,
     pub(super) device: &'a Arc<Device>,
     pub(super) action: Action,
-    pub(super) app: &'a AppState,
+    pub(super) resource: Resource<'a>,
+    /// To be named where a policy asks for a stronger credential.
+    pub(super) acr_values: &'a [String],
     pub(super) method: &'a str,
     pub(super) host: &'a str,
     pub(super) path: &'a str,
     pub(super) address: IpAddr,
+    /// The person has said what the destination is needed for.
+    pub(super) reason_given: bool,
+    /// What no policy permits is let through, and marked.
+    pub(super) observe: bool,
 }
 
 pub(super) fn ask(
@@ -86,26 +98,27 @@ pub(super) fn ask(
         device: question.device,
         authentication: question.authentication,
         action: question.action,
-        resource: Resource::App(&question.app.policy),
+        resource: question.resource,
         facts: RequestFacts {
             method: question.method,
             host: question.host,
             path: question.path,
             address: question.address,
             networks: state.networks.containing(question.address),
-            reason_given: false,
+            reason_given: question.reason_given,
         },
     };
-    state
-        .policies
-        .decide(&request, state.zone.now(now))
-        .map_err(|deny| {
-            let mut denial = Denial::from(deny);
-            if let Some(challenge) = denial.challenge.as_mut() {
-                challenge
-                    .acr_values
-                    .clone_from(&question.app.config.requirements.acr_values);
-            }
-            denial
-        })
+    let now = state.zone.now(now);
+    let decided = if question.observe {
+        state.policies.decide_observing(&request, now)
+    } else {
+        state.policies.decide(&request, now)
+    };
+    decided.map_err(|deny| {
+        let mut denial = Denial::from(deny);
+        if let Some(challenge) = denial.challenge.as_mut() {
+            challenge.acr_values.extend_from_slice(question.acr_values);
+        }
+        denial
+    })
 }

@@ -6,35 +6,25 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use http::Method;
-use masugata_policy::{Action, Timestamp};
+use http::{Method, Uri};
+use masugata_policy::{Action, Resource, Timestamp};
 
 use super::authenticate::{self, Credentials};
 use super::decide::{self, Question};
-use super::limit::Admitted;
 use super::posture;
 use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
 use crate::forward::{CutOff, Lease};
-use crate::gateway::Shared;
 use crate::listener::Busy;
 use crate::state::State;
 
 /// See the module's first lines.
 pub(super) struct DecisionLease {
-    // Weak: a stream that outlives the gateway must not keep it alive.
-    shared: Weak<Shared>,
     connection: Arc<Connection>,
     credentials: Credentials,
-    host: Box<str>,
-    path: Box<str>,
-    method: Method,
-    action: Action,
-    app: Arc<str>,
-    client_address: IpAddr,
+    request: LeasedRequest,
     /// The configuration that last said yes.
     generation: AtomicU64,
     /// Milliseconds since the epoch between which that yes holds under the same configuration. Both ends count: a wall
@@ -44,31 +34,40 @@ pub(super) struct DecisionLease {
     busy: Busy,
 }
 
+/// What of a request the decision depends on.
+pub(super) struct LeasedRequest {
+    pub(super) host: Box<str>,
+    pub(super) uri: Uri,
+    /// Where it differs from what the URI says.
+    pub(super) decoded_path: Option<Box<str>>,
+    pub(super) method: Method,
+    pub(super) action: Action,
+    pub(super) app: Arc<str>,
+    pub(super) client_address: IpAddr,
+}
+
+impl LeasedRequest {
+    fn path(&self) -> &str {
+        self.decoded_path
+            .as_deref()
+            .unwrap_or_else(|| self.uri.path())
+    }
+}
+
 impl DecisionLease {
+    /// `generation` is that of the state that said yes.
     pub(super) fn new(
-        shared: &Arc<Shared>,
-        state: &State,
-        admitted: &Admitted,
+        generation: u64,
+        connection: Arc<Connection>,
+        credentials: Credentials,
+        request: LeasedRequest,
         busy: Busy,
     ) -> Self {
-        let authorized = admitted.authorized();
-        let (routed, permit) = (authorized.routed(), authorized.permit());
         Self {
-            shared: Arc::downgrade(shared),
-            connection: Arc::clone(&routed.exchange.connection),
-            credentials: Credentials {
-                principal: Arc::clone(permit.principal()),
-                authentication: Arc::clone(permit.authentication()),
-                expires_at: authorized.expires_at(),
-                identity: authorized.identity().cloned(),
-            },
-            host: routed.host.clone(),
-            path: routed.path().into(),
-            method: routed.exchange.head.method.clone(),
-            action: routed.action,
-            app: Arc::clone(&routed.app.name),
-            client_address: routed.client_address,
-            generation: AtomicU64::new(state.generation),
+            connection,
+            credentials,
+            request,
+            generation: AtomicU64::new(generation),
             // Zero: the first question is always asked in full, because requirements have ages of their own.
             holds_from: AtomicI64::new(i64::MAX),
             holds_until: AtomicI64::new(0),
@@ -80,30 +79,35 @@ impl DecisionLease {
         if now >= self.credentials.expires_at {
             return Err(DenialReason::CredentialExpired.into());
         }
+        let request = &self.request;
         let app = state
             .routes
-            .resolve(&self.host, &self.path)
-            .filter(|app| app.name == self.app);
+            .resolve(&request.host, request.path())
+            .filter(|app| app.name == request.app);
         let app = app.ok_or(DenialReason::RouteNotFound)?;
-        if self.action == Action::Connect && !app.config.upgrades {
+        if request.action == Action::Connect && !app.config.upgrades {
             return Err(DenialReason::UpgradeNotAllowed.into());
         }
         let device = authenticate::device::establish(state, &self.connection, now)?;
         let credentials = self.credentials.still_good(state, &device, now)?;
-        authenticate::check_assurance(app, &credentials, now)?;
-        posture::check(app, &device, now)?;
+        let requirements = &app.config.requirements;
+        authenticate::check_assurance(requirements, &credentials, now)?;
+        posture::check(requirements, &device, now)?;
         let permit = decide::ask(
             state,
             &Question {
                 principal: &credentials.principal,
                 authentication: &credentials.authentication,
                 device: &device,
-                action: self.action,
-                app,
-                method: self.method.as_str(),
-                host: &self.host,
-                path: &self.path,
-                address: self.client_address,
+                action: request.action,
+                resource: Resource::App(&app.policy),
+                acr_values: &requirements.acr_values,
+                method: request.method.as_str(),
+                host: &request.host,
+                path: request.path(),
+                address: request.client_address,
+                reason_given: false,
+                observe: false,
             },
             now,
         )?;
@@ -125,7 +129,7 @@ const LONGEST_TRUST: std::time::Duration = std::time::Duration::from_secs(5);
 impl Lease for DecisionLease {
     fn check(&self) -> Result<(), DenialReason> {
         // Nobody is left who could answer for it.
-        let shared = self.shared.upgrade().ok_or(DenialReason::Overloaded)?;
+        let shared = self.busy.shared().ok_or(DenialReason::Overloaded)?;
         if shared.drain.is_cut() {
             return Err(DenialReason::Overloaded);
         }

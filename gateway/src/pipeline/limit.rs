@@ -1,16 +1,15 @@
 //! Fifth stage: rate limits of the person, the device, the address and the app. After the decision, so that a stranger
 //! cannot use up somebody's quota.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
 use masugata_policy::{Permit, Timestamp};
 
+use super::asked::Asked;
+use super::authenticate::Credentials;
 use super::decide::Authorized;
+use super::route::Routed;
 use crate::assertion::Facts;
 use crate::audit::trail;
 use crate::denial::Denial;
-use crate::exchange::Exchange;
 use crate::limits::quota::LimitSubject;
 use crate::state::AppState;
 
@@ -21,35 +20,26 @@ impl Admitted {
     pub(super) fn permit(&self) -> &Permit {
         self.0.permit()
     }
-    pub(super) fn authorized(&self) -> &Authorized {
-        &self.0
-    }
-    pub(super) fn app(&self) -> &AppState {
-        &self.0.routed().app
+    pub(super) fn asked(&self) -> &Asked {
+        &self.0.routed().asked
     }
     pub(super) fn received_at(&self) -> Timestamp {
         self.0.routed().exchange.received_at
     }
     /// What the app will be told.
-    pub(super) fn assertion(&self) -> Facts<'_> {
+    pub(super) fn assertion<'a>(&'a self, app: &'a AppState) -> Facts<'a> {
         let permit = self.0.permit();
         Facts {
             principal: permit.principal(),
             device: permit.device(),
             authentication: permit.authentication(),
-            app: &self.app().policy,
-            audience: &self.app().config.audience,
+            app: &app.policy,
+            audience: &app.config.audience,
             credential_until: self.0.expires_at(),
         }
     }
-    pub(in crate::pipeline) fn into_parts(self) -> (Exchange, Arc<AppState>, IpAddr, bool) {
-        let (routed, _permit, _expires_at) = self.0.into_parts();
-        (
-            routed.exchange,
-            routed.app,
-            routed.client_address,
-            routed.from_trusted_forwarder,
-        )
+    pub(super) fn into_parts(self) -> (Box<Routed>, Credentials) {
+        self.0.into_parts()
     }
 }
 
@@ -62,7 +52,7 @@ pub(super) fn admit(authorized: Authorized, facts: &mut trail::Facts) -> Result<
         principal: permit.principal().id(),
         method: &routed.exchange.head.method,
     };
-    match routed.app.limits.admit(&subject) {
+    match routed.asked.limits().admit(&subject) {
         Ok(observed) => facts.observed_limits.extend(observed),
         Err(exceeded) => return Err(exceeded.into()),
     }

@@ -7,6 +7,7 @@
 //! The state is loaded once and handed down; nothing below this file can reach the pointer, so one request never
 //! straddles a reload. Stages return facts and never write the record: `serve` does, exactly once on every path.
 
+mod asked;
 mod authenticate;
 mod decide;
 mod lease;
@@ -25,7 +26,7 @@ use hyper::body::Incoming;
 
 use crate::audit::event::Outcome;
 use crate::audit::trail::{CompletionTrail, Opening, Trail};
-use crate::connection::Connection;
+use crate::connection::{Connection, Door};
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::{Exchange, RequestId};
 use crate::forward::{self, Body, ForwardError, Outbound};
@@ -36,9 +37,10 @@ use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
-use lease::DecisionLease;
+use asked::Asked;
+use lease::{DecisionLease, LeasedRequest};
 use limit::Admitted;
-use route::Target;
+use route::{Routed, Target};
 
 /// Answers one request, whatever happens to it.
 pub(crate) async fn serve(
@@ -50,15 +52,16 @@ pub(crate) async fn serve(
     violation: Option<Violation>,
 ) -> Response<Body> {
     let state = shared.state();
-    let exchange = Exchange {
+    // Boxed: what is handed from stage to stage is then a pointer.
+    let exchange = Box::new(Exchange {
         id: shared.next_request_id(),
         connection,
         head,
         body,
         received_at: shared.clock.now(),
         started: shared.clock.monotonic(),
-    };
-    let id = exchange.id;
+    });
+    let (id, door) = (exchange.id, exchange.connection.door);
     let mut trail = Trail::open(
         &shared.auditor,
         Opening {
@@ -73,13 +76,12 @@ pub(crate) async fn serve(
     trail.metrics = Some(Arc::clone(&shared.metrics.unrouted));
     // Read only when the answer is ours to give, but the request will be gone by then.
     let preferences = Preferences::of(&exchange.head);
-    let halt = match run(&shared, &state, exchange, violation, trail, busy).await {
+    let halt = match run(&shared, &state, exchange, violation, &mut trail, busy).await {
         Ok(response) => return response,
         Err(halt) => halt,
     };
     let (response, completion, outcome) = match halt {
-        Halt::Denied(denied) => {
-            let (denial, mut trail) = *denied;
+        Halt::Denied(denial) => {
             let app = trail
                 .facts
                 .app
@@ -92,14 +94,20 @@ pub(crate) async fn serve(
             tracing::debug!(request = %id, reason = denial.reason.code(), detail = denial.detail.as_deref(), "denied");
             let challenge = challenge(&state, app, trail.facts.host.as_deref(), &denial);
             trail.denied(&denial);
-            let response =
-                respond::denial(&denial, preferences, id, &state.config.pages, challenge);
-            (response, trail.into_completion(), Outcome::Completed)
+            let response = respond::denial(
+                &denial,
+                preferences,
+                id,
+                &state.config.pages,
+                challenge.into_iter().collect(),
+                door,
+            );
+            (response, trail.complete(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
             tracing::debug!(request = %id, %error, "not forwarded");
             (
-                failure(&error, preferences, id, &state),
+                failure(&error, preferences, id, &state, door),
                 completion,
                 error.outcome(),
             )
@@ -120,7 +128,7 @@ pub(crate) async fn serve(
 /// Why a request does not come back from upstream.
 enum Halt {
     /// A stage said no; the record is still to be written.
-    Denied(Box<(Denial, Trail)>),
+    Denied(Box<Denial>),
     /// It was permitted, and the upstream failed.
     Failed(ForwardError, Arc<CompletionTrail>),
     /// The gateway itself is the resource.
@@ -130,25 +138,21 @@ enum Halt {
 async fn run(
     shared: &Arc<Shared>,
     state: &Arc<State>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     violation: Option<Violation>,
-    mut trail: Trail,
+    trail: &mut Trail,
     busy: Busy,
 ) -> Result<Response<Body>, Halt> {
-    match examine(shared, state, exchange, violation, &mut trail).await {
-        Err(denial) => Err(Halt::Denied(Box::new((denial, trail)))),
-        Ok(Examined::WellKnown(response)) => {
-            Err(Halt::Answered(*response, trail.into_completion()))
-        }
-        Ok(Examined::Admitted(admitted)) => {
-            forward(shared, state, *admitted, trail.into_completion(), busy).await
-        }
+    match examine(shared, state, exchange, violation, trail).await {
+        Err(denial) => Err(Halt::Denied(Box::new(denial))),
+        Ok(Examined::WellKnown(response)) => Err(Halt::Answered(*response, trail.complete())),
+        Ok(Examined::Admitted(admitted)) => forward(state, admitted, trail.complete(), busy).await,
     }
 }
 
 /// What may go on.
 enum Examined {
-    Admitted(Box<Admitted>),
+    Admitted(Admitted),
     WellKnown(Box<Response<Bytes>>),
 }
 
@@ -156,7 +160,7 @@ enum Examined {
 async fn examine(
     shared: &Arc<Shared>,
     state: &Arc<State>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     violation: Option<Violation>,
     trail: &mut Trail,
 ) -> Result<Examined, Denial> {
@@ -171,8 +175,8 @@ async fn examine(
             return Ok(Examined::WellKnown(response));
         }
     };
-    trail.metrics = Some(Arc::clone(&routed.app.metrics));
-    let authenticated = authenticate::establish(shared, state, *routed, facts).await?;
+    trail.metrics = Some(Arc::clone(routed.asked.metrics()));
+    let authenticated = authenticate::establish(shared, state, routed, facts).await?;
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;
     let admitted = limit::admit(authorized, facts)?;
@@ -183,24 +187,24 @@ async fn examine(
             Some(permit.version().clone()),
         )
         .map_err(|_full| DenialReason::AuditUnavailable)?;
-    Ok(Examined::Admitted(Box::new(admitted)))
+    Ok(Examined::Admitted(admitted))
 }
 
 async fn forward(
-    shared: &Arc<Shared>,
     state: &Arc<State>,
     admitted: Admitted,
     completion: Arc<CompletionTrail>,
     busy: Busy,
 ) -> Result<Response<Body>, Halt> {
-    admitted.app().metrics.permitted.increment();
-    let forward = match &admitted.app().backend {
+    let Asked::App(app) = admitted.asked();
+    app.metrics.permitted.increment();
+    let forward = match &app.backend {
         Backend::Proxy(forward) => Arc::clone(forward),
         Backend::Answer(answer) => return Err(Halt::Answered(answer.clone(), completion)),
     };
     let assertion = state
         .signer
-        .header_for(&admitted.assertion(), admitted.received_at());
+        .header_for(&admitted.assertion(app), admitted.received_at());
     let Ok(assertion) = assertion else {
         tracing::error!("cannot sign an assertion");
         return Err(Halt::Failed(
@@ -208,8 +212,28 @@ async fn forward(
             completion,
         ));
     };
-    let lease = Arc::new(DecisionLease::new(shared, state, &admitted, busy));
-    let (exchange, app, client_address, from_trusted_forwarder) = admitted.into_parts();
+    let (routed, credentials) = admitted.into_parts();
+    let Routed {
+        exchange,
+        asked,
+        action,
+        host,
+        decoded_path,
+        client_address,
+        from_trusted_forwarder,
+    } = *routed;
+    let Asked::App(app) = asked;
+    let request = LeasedRequest {
+        host,
+        uri: exchange.head.uri.clone(),
+        decoded_path,
+        method: exchange.head.method.clone(),
+        action,
+        app: Arc::clone(&app.name),
+        client_address,
+    };
+    let connection = Arc::clone(&exchange.connection);
+    let lease = DecisionLease::new(state.generation, connection, credentials, request, busy);
     let outbound = Outbound {
         head: exchange.head,
         body: exchange.body,
@@ -220,7 +244,7 @@ async fn forward(
         assertion: Some(assertion),
         from_trusted_forwarder,
         trail: Arc::clone(&completion),
-        lease,
+        lease: Arc::new(lease),
     };
     match forward::forward(outbound).await {
         Ok(response) => {
@@ -259,10 +283,11 @@ fn failure(
     preferences: Preferences,
     id: RequestId,
     state: &State,
+    door: Door,
 ) -> Response<Bytes> {
     let pages = &state.config.pages;
     match error.denial() {
-        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, None),
+        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, Vec::new(), door),
         None => {
             let failure = UpstreamFailure {
                 code: error.code(),

@@ -1,11 +1,11 @@
-//! Third stage: is what the app demands of a device known, fresh and good? Policies may read the same facts; this stage
+//! Third stage: is what is demanded of a device known, fresh and good? Policies may read the same facts; this stage
 //! exists so that the person is told exactly which one to repair.
 
 use masugata_policy::{Device, Timestamp};
 
 use super::authenticate::Authenticated;
+use crate::config::Requirements;
 use crate::denial::Denial;
-use crate::state::AppState;
 
 /// A request from a device that meets the app's posture requirements.
 pub(super) struct Assessed(Authenticated);
@@ -19,7 +19,7 @@ impl Assessed {
 pub(super) fn assess(authenticated: Authenticated) -> Result<Assessed, Denial> {
     let routed = authenticated.routed();
     check(
-        &routed.app,
+        routed.asked.requirements(),
         authenticated.device(),
         routed.exchange.received_at,
     )?;
@@ -27,8 +27,10 @@ pub(super) fn assess(authenticated: Authenticated) -> Result<Assessed, Denial> {
 }
 
 /// The rule itself; a lease asks it again.
-pub(super) fn check(app: &AppState, device: &Device, now: Timestamp) -> Result<(), Denial> {
-    Ok(device
-        .posture()
-        .assess(&app.config.requirements.posture, now)?)
+pub(super) fn check(
+    requirements: &Requirements,
+    device: &Device,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    Ok(device.posture().assess(&requirements.posture, now)?)
 }

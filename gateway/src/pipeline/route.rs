@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Response, Version};
 use masugata_policy::Action;
 
+use super::asked::Asked;
 use super::well_known;
 use crate::audit::trail::Facts;
 use crate::config::Bounds;
@@ -17,12 +18,12 @@ use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::headers;
 use crate::framing::{self, Violation};
-use crate::state::{AppState, State};
+use crate::state::State;
 
-/// A request with the app it is for.
+/// A request with what it is for.
 pub(super) struct Routed {
-    pub(super) exchange: Exchange,
-    pub(super) app: Arc<AppState>,
+    pub(super) exchange: Box<Exchange>,
+    pub(super) asked: Asked,
     pub(super) action: Action,
     /// Lower case, without port.
     pub(super) host: Box<str>,
@@ -50,7 +51,7 @@ pub(super) enum Target {
 
 pub(super) fn resolve(
     state: &State,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     violation: Option<Violation>,
     facts: &mut Facts,
 ) -> Result<Target, Denial> {
@@ -93,7 +94,7 @@ pub(super) fn resolve(
     let (client_address, from_trusted_forwarder) = state.client_address(&exchange);
     Ok(Target::App(Box::new(Routed {
         exchange,
-        app,
+        asked: Asked::App(app),
         action,
         host,
         decoded_path,
@@ -104,7 +105,7 @@ pub(super) fn resolve(
 
 /// HTTP/1.1 is counted on the wire. Sizes are those of RFC 9113 §6.5.2; browsers send each cookie in a field of its own
 /// (§8.2.3), and all of them count as one.
-fn check_size(head: &Parts, bounds: &Bounds) -> Result<(), Denial> {
+pub(super) fn check_size(head: &Parts, bounds: &Bounds) -> Result<(), Denial> {
     const FIELD: usize = 32;
     let mut bytes = head.uri.path().len() + head.uri.query().map_or(0, str::len);
     let (mut fields, mut cookies) = (0, 0);

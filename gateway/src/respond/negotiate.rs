@@ -57,10 +57,12 @@ impl Preferences {
     }
 }
 
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 /// A page for whoever navigates, or names HTML and wants it no less than JSON; `*/*` alone is a program.
 fn format_of(headers: &HeaderMap) -> Format {
     if headers
-        .get("sec-fetch-mode")
+        .get(&SEC_FETCH_MODE)
         .is_some_and(|mode| mode == "navigate")
     {
         return Format::Page;

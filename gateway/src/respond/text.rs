@@ -19,7 +19,7 @@ pub(super) struct Words {
     pub(super) remedy: &'static str,
 }
 
-const fn words(title: &'static str, what: &'static str, remedy: &'static str) -> Words {
+pub(super) const fn words(title: &'static str, what: &'static str, remedy: &'static str) -> Words {
     Words {
         title,
         what,
@@ -192,8 +192,8 @@ fn english(reason: DenialReason) -> Words {
             "Wait a few minutes and try again. If it lasts, tell your administrator.",
         ),
         DenialReason::Overloaded => words(
-            "Very busy at the moment",
-            "More requests are under way than can be served.",
+            "Being restarted",
+            "The gateway is being stopped or restarted.",
             "Wait a moment, then try again.",
         ),
         DenialReason::Internal => words(
@@ -392,8 +392,8 @@ fn japanese(reason: DenialReason) -> Words {
             "数分待ってから、もう一度お試しください。続く場合は、管理者にお伝えください。",
         ),
         DenialReason::Overloaded => words(
-            "ただいま混み合っています",
-            "処理できる数を超えるリクエストを受け付けています。",
+            "再起動しています",
+            "ゲートウェイを停止または再起動しています。",
             "少し待ってから、もう一度お試しください。",
         ),
         DenialReason::Internal => words(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use masugata_certs::{
-    CertError, ClientAuth, DeviceAuthorities, Profile, Revocations, ServerCertificates,
+    CertError, ClientAuth, DeviceAuthorities, InFile, Profile, Revocations, ServerCertificates,
     ServerOptions,
 };
 
@@ -51,7 +51,7 @@ impl Trust {
             alpn: &ALPN,
             time: time.clone(),
         };
-        let tls = TlsConfigs::build(options, &authorities)
+        let tls = TlsConfigs::build(options, &authorities, Arc::clone(&certificates))
             .map_err(|error| problem(&config.path, error.to_string(), None))?;
         Ok(Self {
             tls,
@@ -101,21 +101,9 @@ fn load_certificates(config: &Config, profile: Profile) -> Result<ServerCertific
 }
 
 fn load_authorities(config: &Config, profile: Profile) -> Result<DeviceAuthorities, LoadError> {
-    let files = &config.devices.authorities;
-    let contents = files
-        .iter()
-        .map(|file| read(file))
-        .collect::<Result<Vec<_>, _>>()?;
-    let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-    DeviceAuthorities::load(&contents, profile).map_err(|error| {
-        let file = files
-            .get(error.file)
-            .map_or(config.path.as_path(), PathBuf::as_path);
-        problem(
-            file,
-            error.to_string(),
-            Some("expected PEM certificates of the CAs that issue device certificates"),
-        )
+    let help = "expected PEM certificates of the CAs that issue device certificates";
+    load_files(config, &config.devices.authorities, help, |contents| {
+        DeviceAuthorities::load(contents, profile)
     })
 }
 
@@ -123,21 +111,29 @@ fn load_revocations(
     config: &Config,
     authorities: &DeviceAuthorities,
 ) -> Result<Revocations, LoadError> {
-    let files = &config.devices.revocation_lists;
+    let help = "expected CRLs, PEM or DER, signed by one of devices.authorities";
+    load_files(config, &config.devices.revocation_lists, help, |contents| {
+        Revocations::load(contents, authorities)
+    })
+}
+
+/// Makes one thing of several files; a problem is told with the file that has it.
+fn load_files<T, E: std::error::Error + 'static>(
+    config: &Config,
+    files: &[PathBuf],
+    help: &str,
+    load: impl FnOnce(&[&[u8]]) -> Result<T, InFile<E>>,
+) -> Result<T, LoadError> {
     let contents = files
         .iter()
         .map(|file| read(file))
         .collect::<Result<Vec<_>, _>>()?;
     let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-    Revocations::load(&contents, authorities).map_err(|error| {
+    load(&contents).map_err(|error| {
         let file = files
             .get(error.file)
             .map_or(config.path.as_path(), PathBuf::as_path);
-        problem(
-            file,
-            error.to_string(),
-            Some("expected CRLs, PEM or DER, signed by one of devices.authorities"),
-        )
+        problem(file, error.to_string(), Some(help))
     })
 }
 

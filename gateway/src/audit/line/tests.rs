@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use masugata_policy::Principal;
@@ -6,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::audit::event::{DestinationRecord, Handshake, Presented, Stranger};
 use crate::audit::fixtures::{
     NOW, completion, decision, egress_decision, full_decision, operation,
 };
@@ -365,7 +367,50 @@ fn every_member() -> BTreeSet<String> {
     let mut buffer = Vec::new();
     write_remark(&mut buffer, Head::GENESIS, &operation("rotated"), &remark);
     members_of("", &serde_json::from_slice(&buffer).unwrap(), &mut names);
+    for stranger in strangers() {
+        members_of("", &parsed(&line_of(handshake(stranger))), &mut names);
+    }
     names
+}
+
+fn handshake(stranger: Stranger) -> Event {
+    Event::Handshake(Box::new(Handshake {
+        at: NOW,
+        generation: 3,
+        cause: "certificate-expired",
+        count: 1,
+        stranger,
+    }))
+}
+
+fn strangers() -> [Stranger; 2] {
+    let client: std::net::SocketAddr = "[2001:db8::7]:50000".parse().unwrap();
+    let text = |text: &str| Some(text.into());
+    [
+        Stranger::One {
+            client,
+            local: "192.0.2.1:443".parse().unwrap(),
+            server_name: text("hr.corp.example"),
+            certificate: Some(Presented {
+                subject: text("CN=lt-0042\n\u{202e}"),
+                issuer: text("CN=Corp Device CA"),
+                serial: text("01ab"),
+                not_after: Some(NOW),
+                thumbprint: [0xab; 32],
+            }),
+        },
+        Stranger::Several {
+            prefix: Some(client.ip().into()),
+            since: NOW,
+        },
+    ]
+}
+
+#[test]
+fn a_refused_handshake_says_who_tried_and_what_was_shown() {
+    let [one, several] = strangers();
+    insta::assert_snapshot!(line_of(handshake(one)), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"handshake","log":"authentication","generation":3,"cause":"certificate-expired","count":1,"presented_certificate":{"subject":"CN=lt-0042\n\u202e","serial":"01ab","issuer":"CN=Corp Device CA","thumbprint":"abababababababababababababababababababababababababababababababab","not_after":"2026-04-01T09:00:00.000Z"},"connection":{"client_address":"2001:db8::7","client_port":50000,"local_address":"192.0.2.1","local_port":443,"server_name":"hr.corp.example"},"hash":"402c04fb1da5b8b23fbb289dea46ffeacb648ffb773ee53a37e195f8ae0fd37a"}"#);
+    insta::assert_snapshot!(line_of(handshake(several)), @r#"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"handshake","log":"authentication","generation":3,"cause":"certificate-expired","count":1,"since":"2026-04-01T09:00:00.000Z","client_prefix":"2001:db8::/64","hash":"7c84e71e56f8dd10d0767de2212e075dd3c467c7d2e2c04bdf56eaf46b7218f5"}"#);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::SyncSender;
 
 use super::*;
 use crate::audit::chain::Hash;
@@ -8,6 +10,7 @@ use crate::audit::event::Outcome;
 use crate::audit::fixtures::{
     HandClock, PATIENCE, completion, config, decision, eventually, lines, open, operation, place,
 };
+use crate::audit::flush::{Flushed, Job};
 use crate::audit::verify::{Report, verify};
 use crate::audit::writer::{CHECKPOINT_MISSING, LOST, RECOVERED, RESUMED, ROTATED};
 
@@ -255,7 +258,7 @@ fn a_device_that_is_always_full_refuses_permits_and_keeps_what_was_taken() {
         lock: None,
     };
     let config = config(Path::new("/dev/full"));
-    let auditor = Auditor::start(&config, HandClock::new(), log, start).unwrap();
+    let auditor = Auditor::start(&config, HandClock::new(), log, start, Flusher::start).unwrap();
     assert_eq!(auditor.decided(decision(1)), Ok(Kept::Recorded));
     eventually("unhealthy", || !auditor.healthy());
     assert_eq!(auditor.decided(decision(2)), Err(Unavailable));
@@ -812,6 +815,127 @@ fn syncs_come_at_most_once_per_interval() {
     clock.advance(Duration::from_secs(5));
     eventually("synced", || syncs() == 1);
     assert_eq!(checked(&[&log]).files[0].checkpoint, Some(5));
+}
+
+/// A log whose flushes end when the test says so.
+struct HeldFlush {
+    auditor: Auditor,
+    clock: Arc<HandClock>,
+    jobs: std::sync::mpsc::Receiver<Job>,
+    results: SyncSender<Flushed>,
+    log: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl HeldFlush {
+    fn open() -> Self {
+        let (directory, log) = place();
+        let clock = HandClock::new();
+        let mut config = config(&log);
+        config.sync_interval = Duration::from_secs(1);
+        let (flusher, jobs, results) = Flusher::by_hand();
+        let start = Start {
+            head: Head::GENESIS,
+            continues: false,
+            unchecked: false,
+            set_aside: None,
+            lock: None,
+        };
+        let auditor = Auditor::start(
+            &config,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            LogFile::open(&log).unwrap(),
+            start,
+            |_| Ok(flusher),
+        );
+        Self {
+            auditor: auditor.unwrap(),
+            clock,
+            jobs,
+            results,
+            log,
+            _directory: directory,
+        }
+    }
+
+    fn write(&self, request: u128) {
+        self.auditor.decided(decision(request)).unwrap();
+    }
+
+    fn await_written(&self, lines: u64) {
+        let written = || self.auditor.counters().written.load(Ordering::Relaxed);
+        eventually("written", || written() == lines);
+    }
+
+    /// Begins a flush of one line.
+    fn begin(&self) -> Job {
+        self.write(1);
+        self.await_written(1);
+        self.clock.advance(Duration::from_secs(1));
+        self.jobs.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn end(&self, flushed: Flushed) {
+        self.results.send(flushed).unwrap();
+        self.auditor.0.shared.unpark();
+    }
+}
+
+#[test]
+fn a_slow_flush_holds_up_no_line_and_vouches_only_for_those_before_it() {
+    let held = HeldFlush::open();
+    let job = held.begin();
+    held.write(2);
+    held.await_written(2);
+    assert_eq!(job.checkpoint.head.sequence, 1);
+    held.end(job.run());
+    let syncs = || held.auditor.counters().syncs.load(Ordering::Relaxed);
+    eventually("flushed", || syncs() == 1);
+    assert_eq!(checked(&[&held.log]).files[0].checkpoint, Some(1));
+    // What was written meanwhile has its turn.
+    held.clock.advance(Duration::from_secs(1));
+    let job = held.jobs.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(job.checkpoint.head.sequence, 2);
+    held.end(job.run());
+    assert!(held.auditor.close(PATIENCE));
+    assert_eq!(assert_intact(&[&held.log]).files[0].checkpoint, Some(2));
+}
+
+#[test]
+fn a_flush_that_does_not_end_holds_up_the_lines_after_it() {
+    let held = HeldFlush::open();
+    let job = held.begin();
+    held.write(2);
+    held.await_written(2);
+    held.clock.advance(Duration::from_secs(5));
+    held.write(3);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(held.auditor.counters().written.load(Ordering::Relaxed), 2);
+    held.end(job.run());
+    held.await_written(3);
+    // The next one is due at once.
+    held.end(held.jobs.recv_timeout(PATIENCE).unwrap().run());
+    assert!(held.auditor.close(PATIENCE));
+    assert_intact(&[&held.log]);
+}
+
+#[test]
+fn a_flush_that_fails_refuses_permits_until_one_succeeds() {
+    let held = HeldFlush::open();
+    let _job = held.begin();
+    held.end(Flushed {
+        synced: Err(std::io::Error::other("gone")),
+        vouched: Ok(()),
+    });
+    // The next attempt is the writer's own, and succeeds.
+    eventually("recovered", || {
+        operations(&held.log, "writing-resumed").len() == 1
+    });
+    eventually("healthy", || held.auditor.healthy());
+    held.write(2);
+    assert!(held.auditor.close(PATIENCE));
+    assert_intact(&[&held.log]);
+    assert_eq!(held.auditor.counters().failures.load(Ordering::Relaxed), 1);
 }
 
 #[test]

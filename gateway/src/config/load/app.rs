@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use masugata_policy::{Level, PostureAttribute, PostureRequirement};
 
-use super::{Builder, Named, value_or, values};
+use super::{Builder, Named, every, value_or, values};
 use crate::config::nearest::suggestion;
 use crate::config::text::{
     EditedHeader, Name, Size, Text, Unlimited, Vocabulary as _, Word, quoted,
@@ -34,10 +34,7 @@ impl Builder<'_> {
         );
         self.check_places(&raw);
         Named {
-            items: raw
-                .into_iter()
-                .map(|app| self.app(app, issuers, ingress))
-                .collect(),
+            items: every(raw.into_iter().map(|app| self.app(app, issuers, ingress))),
             names: kept,
         }
     }
@@ -66,8 +63,9 @@ impl Builder<'_> {
         for host in raw.hosts.iter().flatten() {
             self.check_reachable(&host.value.0, host.span.start, ingress);
         }
-        let requirements = self.requirements(raw.require.unwrap_or_default(), level, at, issuers);
-        let timeouts = self.timeouts(raw.timeouts.unwrap_or_default());
+        let require = raw.require.unwrap_or_default();
+        let requirements = self.requirements(require, defaults::MULTI_FACTOR, level, at, issuers);
+        let timeouts = self.timeouts(raw.timeouts.unwrap_or_default(), defaults::TIMEOUTS);
         let backend = self.backend(
             at,
             raw.name.as_ref(),
@@ -129,9 +127,11 @@ impl Builder<'_> {
         }
     }
 
-    fn requirements(
+    /// `multi_factor` is the default of the door.
+    pub(super) fn requirements(
         &mut self,
         raw: raw::Require,
+        multi_factor: bool,
         level: Option<Level>,
         at: usize,
         issuers: &[String],
@@ -140,10 +140,10 @@ impl Builder<'_> {
             .multi_factor
             .as_ref()
             .map_or(at, |written| written.span.start);
+        let phishing_resistant = raw.phishing_resistant.unwrap_or(false);
         let multi_factor = raw
             .multi_factor
-            .map_or(defaults::MULTI_FACTOR, |written| written.value);
-        let phishing_resistant = raw.phishing_resistant.unwrap_or(false);
+            .map_or(multi_factor || phishing_resistant, |written| written.value);
         if !multi_factor && level == Some(Level::Confidential) {
             let help = "leave `multi_factor = false` out, or lower the level if the information permits (E-2, H-2)";
             let message = "a confidential app must require multi-factor authentication";
@@ -266,13 +266,13 @@ impl Builder<'_> {
         }
     }
 
-    fn timeouts(&mut self, raw: raw::Timeouts) -> Timeouts {
+    pub(super) fn timeouts(&mut self, raw: raw::Timeouts, default: Timeouts) -> Timeouts {
         let total_at = raw.total.as_ref().map_or(0, |text| text.span.start);
         let timeouts = Timeouts {
-            connect: value_or(raw.connect, defaults::CONNECT_TIMEOUT),
-            response_header: value_or(raw.response_header, defaults::RESPONSE_HEADER_TIMEOUT),
-            idle: value_or(raw.idle, defaults::IDLE_TIMEOUT),
-            total: value_or(raw.total, Unlimited(None)).0,
+            connect: value_or(raw.connect, default.connect),
+            response_header: value_or(raw.response_header, default.response_header),
+            idle: value_or(raw.idle, default.idle),
+            total: value_or(raw.total, Unlimited(default.total)).0,
         };
         if timeouts.total.is_some_and(|total| total < timeouts.connect) {
             let help = "the whole exchange includes connecting".to_owned();

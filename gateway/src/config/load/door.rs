@@ -46,7 +46,7 @@ impl Builder<'_> {
             .0,
             proxy_protocol_from,
             trusted_forwarders,
-            bounds: bounds(raw.bounds.unwrap_or_default()),
+            bounds: bounds(raw.bounds.unwrap_or_default(), defaults::BOUNDS),
         })
     }
 
@@ -151,24 +151,26 @@ impl Builder<'_> {
     }
 }
 
-fn bounds(raw: raw::Bounds) -> Bounds {
-    let header_bytes = value_or(raw.header_bytes, Size(defaults::HEADER_BYTES)).0;
+pub(super) fn bounds(raw: raw::Bounds, default: Bounds) -> Bounds {
+    let header_bytes = raw.header_bytes.map(
+        |Text {
+             value: Size(bytes), ..
+         }| usize::try_from(bytes).unwrap_or(usize::MAX),
+    );
     Bounds {
-        connections: raw.connections.unwrap_or(defaults::CONNECTIONS),
+        connections: raw.connections.unwrap_or(default.connections),
         connections_per_address: raw
             .connections_per_address
-            .unwrap_or(defaults::CONNECTIONS_PER_ADDRESS),
+            .unwrap_or(default.connections_per_address),
         handshakes_per_address: raw
             .handshakes_per_address
-            .unwrap_or(defaults::HANDSHAKES_PER_ADDRESS),
-        handshake_timeout: value_or(raw.handshake_timeout, defaults::HANDSHAKE_TIMEOUT),
-        header_timeout: value_or(raw.header_timeout, defaults::HEADER_TIMEOUT),
-        header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
-        header_count: raw.header_count.unwrap_or(defaults::HEADER_COUNT),
-        concurrent_streams: raw
-            .concurrent_streams
-            .unwrap_or(defaults::CONCURRENT_STREAMS),
-        keep_alive: value_or(raw.keep_alive, defaults::KEEP_ALIVE),
-        drain: value_or(raw.drain, defaults::DRAIN),
+            .unwrap_or(default.handshakes_per_address),
+        handshake_timeout: value_or(raw.handshake_timeout, default.handshake_timeout),
+        header_timeout: value_or(raw.header_timeout, default.header_timeout),
+        header_bytes: header_bytes.unwrap_or(default.header_bytes),
+        header_count: raw.header_count.unwrap_or(default.header_count),
+        concurrent_streams: raw.concurrent_streams.unwrap_or(default.concurrent_streams),
+        keep_alive: value_or(raw.keep_alive, default.keep_alive),
+        drain: value_or(raw.drain, default.drain),
     }
 }

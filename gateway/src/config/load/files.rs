@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::{Builder, why_unreadable};
+use crate::config::egress::{Egress, FeedSource, FeedTrust, ResolverKind, signature_of};
 use crate::config::text::quoted;
 use crate::config::{Backend, CertificateFiles, Config, KeySource};
 
@@ -27,6 +28,8 @@ pub(super) enum Purpose {
     Policies,
     /// Written; its directory must exist.
     Record,
+    /// Files are written into it.
+    Directory,
 }
 
 impl Builder<'_> {
@@ -40,6 +43,7 @@ impl Builder<'_> {
                 }
                 Purpose::Policies => readable(&used.path),
                 Purpose::Record => no_place(&used.path),
+                Purpose::Directory => no_directory(&used.path),
             };
             if let Some(fault) = fault {
                 let message = format!("{} {fault}", quoted(&used.written));
@@ -91,6 +95,14 @@ fn no_place(path: &Path) -> Option<String> {
     (!parent.is_dir()).then(|| "is in a directory that does not exist".to_owned())
 }
 
+fn no_directory(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some("is a file, not a directory".to_owned()),
+        Err(error) => Some(why_unreadable(&error)),
+    }
+}
+
 /// Every file that the gateway reads.
 pub(super) fn of(config: &Config) -> Vec<PathBuf> {
     let mut files = vec![config.path.clone(), config.devices.inventory.clone()];
@@ -118,7 +130,31 @@ pub(super) fn of(config: &Config) -> Vec<PathBuf> {
         }
     }
     files.extend(config.assertion.key.clone());
+    if let Some(egress) = &config.egress {
+        of_egress(egress, &mut files);
+    }
     files.sort();
     files.dedup();
     files
+}
+
+fn of_egress(egress: &Egress, files: &mut Vec<PathBuf>) {
+    files.extend(egress.password_key.clone());
+    match &egress.resolver.kind {
+        ResolverKind::System => {}
+        ResolverKind::Tls(servers) | ResolverKind::Https { servers, .. } => {
+            files.extend(servers.authority.clone());
+        }
+    }
+    for feed in &egress.feeds {
+        match &feed.source {
+            FeedSource::File { path, trust } => {
+                files.push(path.clone());
+                if matches!(trust, FeedTrust::Minisign(_)) {
+                    files.push(signature_of(path));
+                }
+            }
+            FeedSource::Https { authority, .. } => files.extend(authority.clone()),
+        }
+    }
 }

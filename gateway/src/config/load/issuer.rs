@@ -1,6 +1,6 @@
 //! `[[issuer]]`, `[[service]]` and `[[network]]`.
 
-use super::{Builder, Named, Purpose, value_or, values};
+use super::{Builder, Named, Purpose, every, value_or, values};
 use crate::config::text::{AcrValue, ClaimPath, Text, quoted};
 use crate::config::{ClaimNames, Issuer, KeySource, Network, ServiceAccount, defaults, raw};
 
@@ -26,7 +26,7 @@ impl Builder<'_> {
             .collect();
         self.no_duplicates("issuer with the identifier", urls);
         Named {
-            items: raw.into_iter().map(|issuer| self.issuer(issuer)).collect(),
+            items: every(raw.into_iter().map(|issuer| self.issuer(issuer))),
             names: kept,
         }
     }

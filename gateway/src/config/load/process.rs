@@ -1,6 +1,6 @@
 //! `[[limit]]`, `[lockout]`, `[audit]`, `[admin]`, `[assertion]`, `[pages]` and `[runtime]`.
 
-use super::{Builder, Purpose, value_or, values};
+use super::{Builder, Purpose, every, value_or, values};
 use crate::config::text::{At, Vocabulary as _, Word, quoted};
 use crate::config::{
     Admin, Assertion, Audit, Ingress, Limit, Lockout, OnOverflow, Pages, Runtime, defaults, raw,
@@ -13,9 +13,7 @@ impl Builder<'_> {
             .map(|name| (name.value.0.as_str(), name.span.start))
             .collect();
         self.no_duplicates("limit", names);
-        raw.into_iter()
-            .map(|limit| self.limit(limit, apps))
-            .collect()
+        every(raw.into_iter().map(|limit| self.limit(limit, apps)))
     }
 
     fn limit(&mut self, raw: raw::Limit, apps: &[String]) -> Option<Limit> {

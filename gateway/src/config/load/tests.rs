@@ -740,3 +740,16 @@ proptest::proptest! {
         let _ = parse(&text);
     }
 }
+
+// `collect` into an `Option` stops at the first `None`.
+#[test]
+fn every_broken_app_is_told_at_once() {
+    let app = |name| {
+        format!("[[app]]\nname = \"{name}\"\nlevel = \"public\"\nhosts = [\"{name}.example\"]\n")
+    };
+    let told = problems(&format!("{}{}", app("first"), app("second")));
+    assert!(
+        told.contains("`first`") && told.contains("`second`"),
+        "{told}"
+    );
+}

@@ -76,7 +76,7 @@ impl Written for HostPattern {
 }
 
 /// What is wrong with a host name, if anything (RFC 1123 §2.1 plus `_`, lower case, A-labels).
-fn host_fault(name: &str) -> Option<Fault> {
+pub(super) fn host_fault(name: &str) -> Option<Fault> {
     if !name.is_ascii() {
         return Some(Fault::new(
             "is not in ASCII",

@@ -1,9 +1,11 @@
 //! The strings a configuration or inventory may hold: how each kind is written, and what to say when it is not.
 //!
 //! One trait ties together what the file's reader, the JSON Schema and the checker need to agree on: [`Written`].
-//! Enumerated words live in `words`, quantities in `quantity`, names of places in `address`, HTTP and claims in `http`.
+//! Enumerated words live in `words`, quantities in `quantity`, names of places in `address` and
+//! `egress`, HTTP and claims in `http`.
 
 mod address;
+mod egress;
 mod http;
 mod quantity;
 mod words;
@@ -19,6 +21,7 @@ use serde_json::{Map, Value, json};
 pub use self::address::{
     FilePath, HostPattern, IssuerUrl, Name, PathPrefix, PlainText, RequestPath,
 };
+pub use self::egress::{Endpoint, FeedUrl, HostName, MinisignKey, PacProxy, Sha256};
 pub use self::http::{
     AcrValue, ClaimPath, ContentType, EditedHeader, HeaderText, Location, SecretHeaderText,
     StatusRange, TokenType,
@@ -161,6 +164,14 @@ pub(crate) fn check_of(kind: &str) -> Option<Check> {
         entry::<std::net::SocketAddr>(),
         entry::<ipnet::IpNet>(),
         entry::<HostPattern>(),
+        entry::<HostName>(),
+        entry::<super::egress::DomainPattern>(),
+        entry::<Endpoint>(),
+        entry::<FeedUrl>(),
+        entry::<PacProxy>(),
+        entry::<super::egress::PacElsewhere>(),
+        entry::<MinisignKey>(),
+        entry::<Sha256>(),
         entry::<Name>(),
         entry::<PlainText>(),
         entry::<FilePath>(),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use tracing::level_filters::LevelFilter;
 
 use super::{Fault, Written};
+use crate::config::egress::{CredentialWay, Ech, FeedEffect, FeedFormat, Mode, ResolverMode};
 use crate::config::{
     ClientCertificateMode, LimitKey, LimitMode, LogFormat, OnOverflow, TlsProfile, UpstreamProtocol,
 };
@@ -253,6 +254,97 @@ impl Vocabulary for LimitMode {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("enforce", Self::Enforce, "refuse with 429"),
         ("observe", Self::Observe, "record, and let through"),
+    ];
+}
+
+impl Vocabulary for CredentialWay {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "owner",
+            Self::Owner,
+            "the device's owner in the inventory, by its certificate alone",
+        ),
+        (
+            "token",
+            Self::Token,
+            "an access token, `Proxy-Authorization: Bearer`",
+        ),
+        (
+            "password",
+            Self::Password,
+            "a short-lived proxy password, `Proxy-Authorization: Basic`",
+        ),
+    ];
+}
+
+impl Vocabulary for Mode {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("enforce", Self::Enforce, "refuse what no policy permits"),
+        (
+            "observe",
+            Self::Observe,
+            "let it through and record that; what a policy forbids is refused all the same",
+        ),
+    ];
+}
+
+impl Vocabulary for Ech {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("refuse", Self::Refuse, "cut the tunnel"),
+        ("allow", Self::Allow, "let it through and record that"),
+    ];
+}
+
+impl Vocabulary for ResolverMode {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("system", Self::System, "as the machine is set up"),
+        (
+            "tls",
+            Self::Tls,
+            "DNS over TLS (RFC 7858); never the system",
+        ),
+        (
+            "https",
+            Self::Https,
+            "DNS over HTTPS (RFC 8484); never the system",
+        ),
+    ];
+}
+
+impl Vocabulary for FeedFormat {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("hosts", Self::Hosts, "a hosts file: `0.0.0.0 bad.example`"),
+        (
+            "plain",
+            Self::Plain,
+            "one on a line: `bad.example` (and everything below), `=bad.example` (this host), `*.bad.example` (only \
+             below), an address or a range",
+        ),
+        (
+            "adguard",
+            Self::Adguard,
+            "AdGuard's and Adblock's rules for domains: `||bad.example^`, `@@||good.example^`",
+        ),
+        (
+            "rpz",
+            Self::Rpz,
+            "a response policy zone: `bad.example CNAME .`",
+        ),
+    ];
+}
+
+impl Vocabulary for FeedEffect {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "block",
+            Self::Block,
+            "gives its `categories`, which policies forbid",
+        ),
+        (
+            "allow",
+            Self::Allow,
+            "takes the categories of all lists away again",
+        ),
     ];
 }
 

@@ -1,30 +1,25 @@
-//! Bearer tokens (RFC 6750 §2.1, in the `Authorization` header only): cached when already verified, counted when not.
+//! Bearer tokens (RFC 6750 §2.1): cached when already verified, counted when not.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use http::header::AUTHORIZATION;
 use masugata_policy::Timestamp;
 
-use super::{Credentials, Offer};
-use crate::denial::{Denial, DenialReason};
+use super::{Credentials, Offer, Source};
+use crate::connection::Connection;
+use crate::denial::Denial;
 use crate::gateway::Shared;
 use crate::issuer::Identity;
-use crate::limits::lockout::{self, Failed, Source};
-use crate::pipeline::route::Routed;
+use crate::limits::lockout::{self, Failed};
 use crate::state::State;
 
 pub(super) async fn offer(
     shared: &Shared,
     state: &State,
-    routed: &Routed,
+    connection: &Connection,
+    token: &str,
     now: Timestamp,
 ) -> Offer {
-    let token = match token_of(routed) {
-        Ok(Some(token)) => token,
-        Ok(None) => return Offer::Absent,
-        Err(denial) => return Offer::Failed(denial),
-    };
-    let connection = &routed.exchange.connection;
     let thumbprint = connection
         .device()
         .map(masugata_certs::VerifiedPeer::thumbprint);
@@ -34,7 +29,7 @@ pub(super) async fn offer(
     }
     shared.metrics.tokens_missed.increment();
     // Only a token that has to be verified is held up: a lock must not end what is already proved.
-    let source = Source::of(connection);
+    let source = lockout::Source::of(connection);
     let instant = shared.clock.monotonic();
     if let Err(locked) = shared.lockout.check(&source, instant) {
         return Offer::Failed(locked.into());
@@ -47,42 +42,24 @@ pub(super) async fn offer(
         }
         Err(error) => {
             let denial = Denial::from(error);
-            if lockout::counts_as_failure(denial.reason)
-                && let Failed::Locked(time) = shared.lockout.failed(&source, instant)
-            {
-                shared.record("locked-out", format!("{source} for {} s", time.as_secs()));
-            }
+            count(shared, &source, instant, &denial);
             Offer::Failed(denial)
         }
     }
 }
 
-/// The token, if exactly one credential was sent and it is one.
-fn token_of(routed: &Routed) -> Result<Option<&str>, Denial> {
-    let mut values = routed.exchange.head.headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    if values.next().is_some() {
-        return Err(Denial::new(DenialReason::CredentialMalformed)
-            .with_detail("more than one Authorization field"));
+/// Counts a failed credential, whichever kind it was, against where it came from.
+pub(super) fn count(
+    shared: &Shared,
+    source: &lockout::Source<'_>,
+    instant: Instant,
+    denial: &Denial,
+) {
+    if lockout::counts_as_failure(denial.reason)
+        && let Failed::Locked(time) = shared.lockout.failed(source, instant)
+    {
+        shared.record("locked-out", format!("{source} for {} s", time.as_secs()));
     }
-    let text = value
-        .to_str()
-        .map_err(|_error| DenialReason::CredentialMalformed)?;
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(
-            Denial::new(DenialReason::CredentialMalformed).with_detail("not a Bearer credential")
-        );
-    }
-    let token = token.trim_start_matches(' ');
-    if token.is_empty() {
-        return Err(
-            Denial::new(DenialReason::CredentialMalformed).with_detail("empty Bearer token")
-        );
-    }
-    Ok(Some(token))
 }
 
 fn credentials(identity: Arc<Identity>) -> Credentials {
@@ -90,6 +67,6 @@ fn credentials(identity: Arc<Identity>) -> Credentials {
         principal: identity.principal().clone(),
         authentication: identity.authentication().clone(),
         expires_at: identity.usable_until(),
-        identity: Some(identity),
+        source: Source::Token(identity),
     }
 }

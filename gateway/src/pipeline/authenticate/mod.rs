@@ -5,6 +5,7 @@
 //! never rescues it.
 
 mod bearer;
+mod credential;
 pub(super) mod device;
 mod service;
 
@@ -12,12 +13,17 @@ use std::sync::Arc;
 
 use masugata_policy::{Authentication, Device, Principal, Timestamp};
 
+use super::asked::Asked;
 use super::route::Routed;
 use crate::audit::trail::Facts;
+use crate::config::Requirements;
 use crate::denial::{Denial, DenialReason};
+use crate::exchange::Exchange;
 use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
-use crate::state::{AppState, State};
+use crate::state::State;
+use credential::Presented;
+use http::header::AUTHORIZATION;
 
 /// What a verified credential yields, whichever kind it was.
 #[derive(Clone, Debug)]
@@ -26,8 +32,16 @@ pub(crate) struct Credentials {
     pub(crate) authentication: Arc<Authentication>,
     /// The first instant at which the credential no longer counts.
     pub(crate) expires_at: Timestamp,
-    /// What a token said; a service account has none.
-    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) source: Source,
+}
+
+/// Where credentials come from, so that their source can be asked again.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// What a token said.
+    Token(Arc<Identity>),
+    /// A service account, by the device it runs on.
+    Service,
 }
 
 impl Credentials {
@@ -39,33 +53,37 @@ impl Credentials {
         device: &Device,
         now: Timestamp,
     ) -> Result<Self, Denial> {
-        if let Some(identity) = &self.identity {
-            state.issuers.still_vouch_for(identity, now)?;
-            return Ok(self.clone());
+        match &self.source {
+            Source::Token(identity) => {
+                state.issuers.still_vouch_for(identity, now)?;
+                Ok(self.clone())
+            }
+            Source::Service => {
+                let account = state
+                    .services
+                    .get(device.id())
+                    .filter(|account| account.principal.id() == self.principal.id())
+                    .ok_or(DenialReason::CredentialInvalid)?;
+                // Its groups may be others by now.
+                Ok(Self {
+                    principal: Arc::clone(&account.principal),
+                    authentication: Arc::clone(&account.authentication),
+                    ..self.clone()
+                })
+            }
         }
-        let account = state
-            .services
-            .get(device.id())
-            .filter(|account| account.principal.id() == self.principal.id())
-            .ok_or(DenialReason::CredentialInvalid)?;
-        // Its groups may be others by now.
-        Ok(Self {
-            principal: Arc::clone(&account.principal),
-            authentication: Arc::clone(&account.authentication),
-            ..self.clone()
-        })
     }
 }
 
 /// A request from a known device and a known principal with enough assurance.
 pub(super) struct Authenticated {
-    routed: Routed,
+    routed: Box<Routed>,
     device: Arc<Device>,
     credentials: Credentials,
 }
 
 impl Authenticated {
-    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Arc<Device>, Credentials) {
+    pub(in crate::pipeline) fn into_parts(self) -> (Box<Routed>, Arc<Device>, Credentials) {
         (self.routed, self.device, self.credentials)
     }
     pub(super) fn routed(&self) -> &Routed {
@@ -86,25 +104,24 @@ enum Offer {
 pub(super) async fn establish(
     shared: &Shared,
     state: &State,
-    routed: Routed,
+    routed: Box<Routed>,
     facts: &mut Facts,
 ) -> Result<Authenticated, Denial> {
     let now = routed.exchange.received_at;
     let device = device::establish(state, &routed.exchange.connection, now)?;
     facts.device = Some(Arc::clone(&device));
 
-    let offer = match bearer::offer(shared, state, &routed, now).await {
-        Offer::Absent => service::offer(state, &routed, &device),
-        offered @ (Offer::Verified(_) | Offer::Failed(_)) => offered,
+    let offer = match &routed.asked {
+        Asked::App(_) => to_app(shared, state, &routed.exchange, &device).await,
     };
     let credentials = match offer {
         Offer::Verified(credentials) => credentials,
-        Offer::Absent => return Err(missing(&routed.app)),
+        Offer::Absent => return Err(missing(routed.asked.requirements())),
         Offer::Failed(denial) => return Err(denial),
     };
     facts.principal = Some(Arc::clone(&credentials.principal));
     facts.authentication = Some(Arc::clone(&credentials.authentication));
-    check_assurance(&routed.app, &credentials, now)?;
+    check_assurance(routed.asked.requirements(), &credentials, now)?;
     Ok(Authenticated {
         routed,
         device,
@@ -112,13 +129,25 @@ pub(super) async fn establish(
     })
 }
 
-/// Enough factors, fresh and bound enough, from an issuer the app accepts; a lease asks it again.
+/// The ways to sign in to an app.
+async fn to_app(shared: &Shared, state: &State, exchange: &Exchange, device: &Device) -> Offer {
+    let connection = &exchange.connection;
+    match credential::presented(&exchange.head.headers, AUTHORIZATION) {
+        Presented::Nothing => service::offer(state, connection, device),
+        Presented::Bearer(token) => {
+            bearer::offer(shared, state, connection, token, exchange.received_at).await
+        }
+        Presented::Basic(_) => Offer::Failed(credential::not_taken()),
+        Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
+    }
+}
+
+/// Enough factors, fresh and bound enough, from an issuer that is accepted there; a lease asks it again.
 pub(super) fn check_assurance(
-    app: &AppState,
+    requirements: &Requirements,
     credentials: &Credentials,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    let requirements = &app.config.requirements;
     assurance::meets(
         requirements,
         &credentials.authentication,
@@ -129,8 +158,7 @@ pub(super) fn check_assurance(
 }
 
 /// Tells a program what to come back with.
-fn missing(app: &AppState) -> Denial {
-    let requirements = &app.config.requirements;
+fn missing(requirements: &Requirements) -> Denial {
     let asks = !requirements.acr_values.is_empty() || requirements.max_authentication_age.is_some();
     let challenge = asks.then(|| assurance::challenge(requirements));
     Denial {
