@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 
 use crate::audit::event::Outcome;
 use crate::audit::trail::{CompletionTrail, Opening, Trail};
-use crate::connection::Connection;
+use crate::connection::{Connection, Door};
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::{Exchange, RequestId};
 use crate::forward::{self, Body, ForwardError, Outbound};
@@ -61,7 +61,7 @@ pub(crate) async fn serve(
         received_at: shared.clock.now(),
         started: shared.clock.monotonic(),
     });
-    let id = exchange.id;
+    let (id, door) = (exchange.id, exchange.connection.door);
     let mut trail = Trail::open(
         &shared.auditor,
         Opening {
@@ -94,14 +94,20 @@ pub(crate) async fn serve(
             tracing::debug!(request = %id, reason = denial.reason.code(), detail = denial.detail.as_deref(), "denied");
             let challenge = challenge(&state, app, trail.facts.host.as_deref(), &denial);
             trail.denied(&denial);
-            let response =
-                respond::denial(&denial, preferences, id, &state.config.pages, challenge);
+            let response = respond::denial(
+                &denial,
+                preferences,
+                id,
+                &state.config.pages,
+                challenge.into_iter().collect(),
+                door,
+            );
             (response, trail.complete(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
             tracing::debug!(request = %id, %error, "not forwarded");
             (
-                failure(&error, preferences, id, &state),
+                failure(&error, preferences, id, &state, door),
                 completion,
                 error.outcome(),
             )
@@ -277,10 +283,11 @@ fn failure(
     preferences: Preferences,
     id: RequestId,
     state: &State,
+    door: Door,
 ) -> Response<Bytes> {
     let pages = &state.config.pages;
     match error.denial() {
-        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, None),
+        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, Vec::new(), door),
         None => {
             let failure = UpstreamFailure {
                 code: error.code(),
