@@ -13,7 +13,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use masugata_policy::{Authentication, Principal, PrincipalKind, Timestamp};
+use masugata_policy::{Authentication, Credential, Principal, PrincipalKind, Timestamp};
 use quick_cache::sync::Cache;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -194,7 +194,7 @@ impl Opened {
         let thumbprint = URL_SAFE_NO_PAD.decode(&claims.thumbprint).ok()?;
         Some(Self {
             principal: Arc::new(principal),
-            authentication: Arc::new(authentication),
+            authentication: Arc::new(authentication.with_credential(Credential::Password)),
             expires_at: Timestamp::from_millis(claims.expires),
             issued_at: Timestamp::from_millis(claims.issued),
             thumbprint: thumbprint.try_into().ok()?,
