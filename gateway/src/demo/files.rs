@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use masugata_certs::{Authority, DeviceSubject, Issued, Key, Validity};
 use masugata_policy::Timestamp;
@@ -16,12 +16,14 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
+use super::internet::SITES;
 use super::{DemoError, free_port, is_free};
 use crate::gateway::Capabilities;
 
 const CONFIG: &str = include_str!("masugata.toml");
 const DEVICES: &str = include_str!("devices.toml");
-const POLICIES: [(&str, &str); 5] = [
+const THREATS: &str = include_str!("threats.txt");
+const POLICIES: [(&str, &str); 6] = [
     (
         "apps.cedar",
         include_str!("../../../deploy/policies/apps.cedar"),
@@ -29,6 +31,10 @@ const POLICIES: [(&str, &str); 5] = [
     (
         "confidential.cedar",
         include_str!("../../../deploy/policies/confidential.cedar"),
+    ),
+    (
+        "egress.cedar",
+        include_str!("../../../deploy/policies/egress.cedar"),
     ),
     (
         "internal.cedar",
@@ -44,8 +50,8 @@ const POLICIES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Devices: name, inventory identity. The second one's posture is stale.
-pub(super) const DEVICE_NAMES: [&str; 2] = ["laptop", "stale-laptop"];
+/// Devices. The second one's posture is stale; the third one is Ada's own.
+pub(super) const DEVICE_NAMES: [&str; 3] = ["laptop", "stale-laptop", "ada-laptop"];
 /// Tokens: name, user, groups, methods.
 const TOKENS: [(&str, &str, &[&str], &[&str]); 4] = [
     (
@@ -76,7 +82,7 @@ pub(super) const APPS: [(&str, &str, &str); 3] = [
 ];
 /// Names in the server's certificate. Many TLS libraries take no wildcard directly below a top-level name, so those
 /// that people are likely to add are written out.
-const SERVER_NAMES: [&str; 16] = [
+const SERVER_NAMES: [&str; 19] = [
     "localhost",
     "*.localhost",
     "portal.localhost",
@@ -89,7 +95,10 @@ const SERVER_NAMES: [&str; 16] = [
     "grpc.localhost",
     "jupyter.localhost",
     "notebook.localhost",
+    "pac.localhost",
+    "proxy.localhost",
     "test.localhost",
+    "why.localhost",
     "wiki.localhost",
     "127.0.0.1",
     "::1",
@@ -100,15 +109,59 @@ const TOKEN_LIFETIME_SECONDS: i64 = 12 * 3600;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     pub(super) ingress: u16,
+    pub(super) egress: u16,
     pub(super) admin: u16,
+}
+
+/// Where what the demo needs beside the gateway listens: on loopback, at ports of the system's choice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) app: SocketAddr,
+    /// The demo's Internet, with TLS and without.
+    pub(super) sites: SocketAddr,
+    pub(super) plain_sites: SocketAddr,
+}
+
+impl Places {
+    /// In the order in which they are remembered.
+    const NAMES: [&str; 3] = ["app_address", "sites_address", "plain_sites_address"];
+
+    /// What an earlier start has written, where it is still free or must be kept.
+    fn find(before: Option<&Value>, keep: bool) -> Result<Self, DemoError> {
+        let mut found = [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0); 3];
+        let mut taken = Vec::new();
+        for (place, name) in found.iter_mut().zip(Self::NAMES) {
+            let known = before
+                .and_then(|before| before.get(name)?.as_str()?.parse::<SocketAddr>().ok())
+                .filter(|known| keep || is_free(known.port()));
+            let port = match known {
+                Some(known) => known.port(),
+                None => loop {
+                    let port = free_port(0, "")?;
+                    if !taken.contains(&port) {
+                        break port;
+                    }
+                },
+            };
+            taken.push(port);
+            place.set_port(port);
+        }
+        let [app, sites, plain_sites] = found;
+        Ok(Self {
+            app,
+            sites,
+            plain_sites,
+        })
+    }
 }
 
 /// A prepared directory.
 pub(super) struct Demo {
     pub(super) directory: PathBuf,
     pub(super) config: PathBuf,
-    /// Where the demo application listens.
-    pub(super) app: SocketAddr,
+    pub(super) places: Places,
+    /// The certificate of the sites.
+    pub(super) sites: Issued,
     devices: Vec<Value>,
 }
 
@@ -140,10 +193,13 @@ impl Demo {
             .collect::<Result<_, _>>()?;
         let key = maker.issuer()?;
         maker.tokens(&key)?;
-        let app = maker.configuration(ports)?;
+        maker.password_key()?;
+        let sites = maker.sites(&authority)?;
+        let places = maker.configuration(ports)?;
         Ok(Self {
             config: directory.join("masugata.toml"),
-            app,
+            places,
+            sites,
             devices,
             directory,
         })
@@ -153,6 +209,7 @@ impl Demo {
     pub(super) fn describe(
         &self,
         ingress: u16,
+        egress: Option<u16>,
         admin: Option<SocketAddr>,
     ) -> Result<(), DemoError> {
         let devices: serde_json::Map<String, Value> = DEVICE_NAMES
@@ -173,6 +230,10 @@ impl Demo {
                 )
             })
             .collect();
+        let internet: serde_json::Map<String, Value> = SITES
+            .iter()
+            .map(|site| (site.name.to_owned(), json!(site.url)))
+            .collect();
         let description = json!({
             "ingress_url": format!("https://localhost:{ingress}"),
             "admin_url": admin.map(|address| format!("http://{address}")),
@@ -182,7 +243,13 @@ impl Demo {
             "devices": devices,
             "tokens": tokens,
             "apps": apps,
-            "app_address": self.app,
+            "egress_url": egress.map(|port| format!("https://proxy.localhost:{port}")),
+            "pac_url": format!("https://pac.localhost:{ingress}/staff.pac"),
+            "why_url": format!("https://why.localhost:{ingress}/"),
+            "internet": internet,
+            "app_address": self.places.app,
+            "sites_address": self.places.sites,
+            "plain_sites_address": self.places.plain_sites,
         });
         let path = self.directory.join("demo.json");
         replace(&path, format!("{description:#}\n").as_bytes(), 0o600)
@@ -299,6 +366,28 @@ impl Maker<'_> {
         Ok(pem)
     }
 
+    /// What seals proxy passwords.
+    fn password_key(&self) -> Result<(), DemoError> {
+        let path = self.path("proxy-password.key");
+        if path.exists() {
+            return Ok(());
+        }
+        let mut key = [0; 32];
+        self.world.entropy.fill(&mut key);
+        replace(
+            &path,
+            format!("{}\n", STANDARD.encode(key)).as_bytes(),
+            0o600,
+        )
+    }
+
+    /// Nobody but this process needs its key, so it is made anew at each start.
+    fn sites(&self, authority: &Authority) -> Result<Issued, DemoError> {
+        let names: Vec<&str> = SITES.iter().map(|site| site.host).collect();
+        let validity = Validity::days(self.now.as_seconds(), 30);
+        Ok(authority.issue_server(&names, validity, &self.serial())?)
+    }
+
     fn tokens(&self, key: &[u8]) -> Result<(), DemoError> {
         let directory = self.path("tokens");
         fs::create_dir_all(&directory)
@@ -329,8 +418,8 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// Configuration, inventory and policies; the address of the demo application.
-    fn configuration(&self, ports: Ports) -> Result<SocketAddr, DemoError> {
+    /// Configuration, inventory, policies and a list of threats; where everything beside the gateway is to listen.
+    fn configuration(&self, ports: Ports) -> Result<Places, DemoError> {
         let policies = self.path("policies");
         if !policies.exists() {
             fs::create_dir_all(&policies)
@@ -339,12 +428,17 @@ impl Maker<'_> {
                 replace(&policies.join(name), text.as_bytes(), 0o644)?;
             }
         }
+        let threats = self.path("threats.txt");
+        if !threats.exists() {
+            replace(&threats, THREATS.as_bytes(), 0o644)?;
+        }
         let devices = self.path("devices.toml");
         if !devices.exists() {
             let then = self.now.minus(std::time::Duration::from_secs(10 * 86_400));
             let text = DEVICES
                 .replace("{laptop}", &identity("laptop"))
                 .replace("{stale}", &identity("stale-laptop"))
+                .replace("{ada}", &identity("ada-laptop"))
                 .replace("{now}", &instant(self.now))
                 .replace("{ten_days_ago}", &instant(then));
             replace(&devices, text.as_bytes(), 0o644)?;
@@ -353,42 +447,45 @@ impl Maker<'_> {
         let before = fs::read(&remembered)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let known = before.as_ref().and_then(|before| {
-            before
-                .get("app_address")?
-                .as_str()?
-                .parse::<SocketAddr>()
-                .ok()
-        });
         let found = fs::read_to_string(&config).ok();
         // Ours to write as long as nobody has changed more than we do ourselves.
-        let ours = found.as_deref().is_none_or(|found| {
-            let unspecified = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-            without_ports(found) == without_ports(&render(ports, unspecified))
-        });
-        let app = match known {
-            // Where the configuration is the user's, it names this port, and so it has to be this one.
-            Some(app) if !ours || is_free(SocketAddr::port(&app)) => app,
-            Some(_) | None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), free_port(0, "")?),
-        };
-        let text = render(ports, app);
+        let ours = found
+            .as_deref()
+            .is_none_or(|found| without_ports(found) == without_ports(CONFIG));
+        // Where the configuration is the user's, it names these ports, and so they have to be these.
+        let places = Places::find(before.as_ref(), !ours)?;
+        let text = render(ports, &places);
         if ours {
             write_if_other(&config, &text)?;
         }
-        Ok(app)
+        Ok(places)
     }
 }
 
-fn render(ports: Ports, app: SocketAddr) -> String {
+fn render(ports: Ports, places: &Places) -> String {
     CONFIG
         .replace("{port}", &ports.ingress.to_string())
+        .replace("{egress_port}", &ports.egress.to_string())
         .replace("{admin_port}", &ports.admin.to_string())
-        .replace("{app}", &app.to_string())
+        .replace("{app}", &places.app.to_string())
+        .replace("{sites}", &places.sites.to_string())
+        .replace("{sites_port}", &places.sites.port().to_string())
+        .replace("{plain_sites}", &places.plain_sites.to_string())
+        .replace("{plain_sites_port}", &places.plain_sites.port().to_string())
 }
+
+/// Lines of the configuration that change from start to start.
+const PORTS: [&str; 5] = [
+    "listen = ",
+    "upstream.servers = ",
+    "addresses = ",
+    "ports = ",
+    "proxies = ",
+];
 
 fn without_ports(text: &str) -> Vec<&str> {
     text.lines()
-        .filter(|line| !line.starts_with("listen = ") && !line.starts_with("upstream.servers = "))
+        .filter(|line| !PORTS.iter().any(|key| line.starts_with(key)))
         .collect()
 }
 

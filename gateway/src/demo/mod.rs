@@ -5,12 +5,14 @@
 
 pub mod app;
 mod files;
+mod internet;
 mod tour;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Printer;
@@ -20,6 +22,7 @@ use crate::config::Config;
 use crate::gateway::{Capabilities, Gateway};
 
 use files::{Demo, Ports};
+use internet::Internet;
 
 /// What `masugata demo` is told.
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,9 @@ pub struct Arguments {
     /// Port of the gateway; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8443)]
     port: u16,
+    /// Port of the proxy to the demo's Internet; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8445)]
+    egress_port: u16,
     /// Port of the administrators' listener; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8444)]
     admin_port: u16,
@@ -49,6 +55,8 @@ pub(crate) enum DemoError {
     Certificate(#[from] masugata_certs::IssueError),
     #[error("`{}` is not a key of the demo; move the directory away and start again", .0.display())]
     Key(PathBuf),
+    #[error("cannot use a certificate: {0}")]
+    Tls(#[from] rustls::Error),
     #[error("cannot sign a token: {0}")]
     Token(#[from] jsonwebtoken::errors::Error),
     #[error("port {port} is taken; choose another with {option}")]
@@ -91,16 +99,19 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
     let capabilities = Capabilities::default();
     let ports = Ports {
         ingress: free_port(arguments.port, "--port")?,
+        egress: free_port(arguments.egress_port, "--egress-port")?,
         admin: free_port(arguments.admin_port, "--admin-port")?,
     };
     let demo = Demo::prepare(&arguments.dir, ports, &capabilities)?;
     let loaded = Config::load(&demo.config)?;
     let admin = loaded.config.admin.listen;
+    let egress = loaded.config.egress.as_ref();
     if let Some(address) = loaded
         .config
         .ingress
         .listen
         .iter()
+        .chain(egress.into_iter().flat_map(|egress| &egress.listen))
         .chain(&admin)
         .find(|it| !it.ip().is_loopback())
     {
@@ -112,23 +123,33 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
         .block_on(async {
             let signals = Signals::listen().map_err(DemoError::Signals)?;
             let stop = CancellationToken::new();
-            let listener = tokio::net::TcpListener::bind(demo.app)
-                .await
-                .map_err(DemoError::Loopback)?;
-            let app = tokio::spawn(app::serve(listener, stop.clone()));
+            let app = tokio::spawn(app::serve(bind(demo.places.app).await?, stop.clone()));
+            let sites = Internet::open(&demo.sites)?;
+            let sites = tokio::spawn(sites.serve(
+                bind(demo.places.sites).await?,
+                bind(demo.places.plain_sites).await?,
+                stop.clone(),
+            ));
             let gateway = Gateway::start_with(loaded, capabilities).await?;
             let ingress = gateway
                 .ingress_addresses()
                 .first()
                 .map_or(ports.ingress, SocketAddr::port);
-            demo.describe(ingress, gateway.admin_address())?;
-            printer.out(tour::text(&demo, ingress, gateway.admin_address()));
+            let egress = gateway.egress_addresses().first().map(SocketAddr::port);
+            demo.describe(ingress, egress, gateway.admin_address())?;
+            printer.out(tour::text(&demo, ingress, egress, gateway.admin_address()));
             printer.out("ready");
             serve(gateway, signals, logging.as_ref().ok()).await;
             stop.cancel();
-            let _ = app.await;
+            let _ = tokio::join!(app, sites);
             Ok(())
         })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, DemoError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(DemoError::Loopback)
 }
 
 /// Whether a port of loopback can be had.
