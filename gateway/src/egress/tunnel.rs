@@ -133,7 +133,7 @@ async fn peek<D: AsyncRead + Unpin>(
                 Seen::Hello(hello) => match hello.judge(expected) {
                     Ok(Verdict::Matches) => return Ok(()),
                     Ok(Verdict::Encrypted) => {
-                        encrypted(trail);
+                        trail.ech();
                         return Ok(());
                     }
                     Err(reason) => return Err(Outcome::Cut(reason)),
@@ -160,11 +160,6 @@ async fn peek<D: AsyncRead + Unpin>(
         Ok(judged) => judged.map(|()| bytes),
         Err(_elapsed) => Err(Outcome::Cut(DenialReason::TunnelNotTls)),
     }
-}
-
-/// The record says that the inner name was not seen.
-fn encrypted(_trail: &CompletionTrail) {
-    tracing::debug!("a tunnel began with an encrypted ClientHello");
 }
 
 /// Tells a client whose hello was understood why it ends here.

@@ -94,11 +94,7 @@ impl Builder<'_> {
             (Some(patterns), false) => Some(PacScope::Only(values(Some(patterns)))),
             (None, true) => Some(PacScope::Everything),
             (patterns, _) => {
-                let says = if patterns.is_some() {
-                    "both"
-                } else {
-                    "none"
-                };
+                let says = if patterns.is_some() { "both" } else { "none" };
                 self.report.error(
                     at,
                     format!("a PAC file has {says} of `proxied` and `everything = true`"),
