@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
@@ -50,6 +51,8 @@ impl Default for Capabilities {
 pub(crate) struct Shared {
     state: ArcSwap<State>,
     reloaded: Notify,
+    /// Moves with every configuration and every list that comes into force.
+    changed: watch::Sender<u64>,
     pub(crate) auditor: Auditor,
     /// Those who were refused before they could ask for anything.
     pub(crate) strangers: Handshakes,
@@ -82,7 +85,28 @@ impl Shared {
 
     pub(crate) fn replace_state(&self, state: State) {
         self.state.store(Arc::new(state));
+        self.changed();
         self.reloaded.notify_one();
+    }
+
+    /// What lasting exchanges were permitted by may be another now.
+    fn changed(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Begins to keep the lists of the second door up to date.
+    pub(crate) fn follow_lists(self: &Arc<Self>) {
+        if let Some(egress) = &self.state().egress {
+            // Weak: lists outlive configurations, and must not keep the gateway alive.
+            let shared = Arc::downgrade(self);
+            egress.news.goes_to(self);
+            egress.catalogue.start(move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.changed();
+                }
+            });
+        }
     }
 
     /// Half random per process, so that two nodes never give the same id; half counting, so that none repeats.
@@ -146,6 +170,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     config_path: PathBuf,
     ingress: Vec<SocketAddr>,
+    egress: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     tasks: JoinSet<()>,
     background: CancellationToken,
@@ -190,6 +215,7 @@ impl Gateway {
         entropy.fill(&mut prefix);
         let shared = Arc::new(Shared {
             reloaded: Notify::new(),
+            changed: watch::Sender::new(0),
             auditor,
             strangers: Handshakes::default(),
             admission: [Door::Ingress, Door::Egress]
@@ -207,17 +233,11 @@ impl Gateway {
 
         let mut tasks = JoinSet::new();
         let background = CancellationToken::new();
-        let mut ingress = Vec::new();
-        for &address in &config.ingress.listen {
-            let listener =
-                listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
-            ingress.push(listener.local_addr().unwrap_or(address));
-            tasks.spawn(listener::accept(
-                Arc::clone(&shared),
-                listener,
-                Door::Ingress,
-            ));
-        }
+        let (mut doors, ingress) = bind(&config.ingress.listen, Door::Ingress)?;
+        let second = config.egress.as_ref();
+        let second = second.map_or(&[][..], |egress| &egress.listen);
+        let (more, egress) = bind(second, Door::Egress)?;
+        doors.extend(more);
         let admin = match config.admin.listen {
             None => None,
             Some(address) => {
@@ -230,6 +250,18 @@ impl Gateway {
                 Some(bound)
             }
         };
+        if let Some(door) = &shared.state().egress {
+            // Known before anybody can ask for a way: one that leads back to us is none.
+            let own = ingress.iter().chain(&egress).chain(&admin);
+            door.listeners.set(own.copied().collect());
+            let sweep =
+                Arc::clone(&door.tunnels).sweep(shared.changed.subscribe(), background.clone());
+            tasks.spawn(sweep);
+        }
+        for (listener, door) in doors {
+            tasks.spawn(listener::accept(Arc::clone(&shared), listener, door));
+        }
+        shared.follow_lists();
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
@@ -245,6 +277,7 @@ impl Gateway {
             shared,
             config_path,
             ingress,
+            egress,
             admin,
             tasks,
             background,
@@ -260,6 +293,11 @@ impl Gateway {
     /// Addresses of the first door, in the order of the configuration, with ports that were 0 filled in.
     pub fn ingress_addresses(&self) -> &[SocketAddr] {
         &self.ingress
+    }
+
+    /// Addresses of the second door; empty when there is none.
+    pub fn egress_addresses(&self) -> &[SocketAddr] {
+        &self.egress
     }
 
     /// Address of the administrators' listener.
@@ -331,6 +369,20 @@ impl Gateway {
     fn record(&self, kind: &'static str, detail: impl Into<String>) {
         self.shared.record(kind, detail.into());
     }
+}
+
+type Bound = (Vec<(TcpListener, Door)>, Vec<SocketAddr>);
+
+/// Sockets of a door, and where they really are.
+fn bind(addresses: &[SocketAddr], door: Door) -> Result<Bound, StartError> {
+    let (mut listeners, mut bound) = (Vec::new(), Vec::new());
+    for &address in addresses {
+        let listener =
+            listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        bound.push(listener.local_addr().unwrap_or(address));
+        listeners.push((listener, door));
+    }
+    Ok((listeners, bound))
 }
 
 /// How long stopping waits for a disk that does not take the last records.

@@ -17,7 +17,9 @@ use prometheus_client::registry::Registry;
 
 pub use handles::{AppMetrics, LimitMetrics, LockoutMetrics};
 pub use primitives::{Count, Entered, Histogram, Level};
-pub use readings::{AuditReading, CertificateReading, Readings, UpstreamReading};
+pub use readings::{
+    AuditReading, CertificateReading, EgressReading, ListReading, Readings, UpstreamReading,
+};
 
 use crate::denial::DenialReason;
 use crate::limits::AdmissionRefusal;
@@ -49,6 +51,8 @@ pub struct Metrics {
     denials: Counts<{ DenialReason::ALL.len() }>,
     apps: Named<AppMetrics>,
     limits: Named<LimitMetrics>,
+    /// By the feed that a destination was found in.
+    alerts: Named<Count>,
     readings: OnceLock<Box<dyn Fn() -> Readings + Send + Sync>>,
 }
 
@@ -168,6 +172,11 @@ impl Metrics {
         self.limits.retain(limit);
     }
 
+    /// A device asked for a destination that an alerting feed names.
+    pub fn alerted(&self, feed: &str) {
+        self.alerts.of(feed).increment();
+    }
+
     /// A request was refused.
     pub fn denied(&self, app: &AppMetrics, reason: DenialReason) {
         app.denied.increment();
@@ -204,6 +213,10 @@ impl Metrics {
 
     fn limits(&self) -> Vec<(Arc<str>, Arc<LimitMetrics>)> {
         self.limits.all()
+    }
+
+    fn alerts(&self) -> Vec<(Arc<str>, Arc<Count>)> {
+        self.alerts.all()
     }
 
     fn readings(&self) -> Option<Readings> {
@@ -359,6 +372,7 @@ mod tests {
         app.overhead(Duration::from_micros(30));
         app.upstream_failed("connection-refused");
         metrics.limit("per-user").exceeded.increment();
+        metrics.alerted("c2");
         metrics.read_states_from(|| Readings {
             loaded_at: Some(Timestamp::from_seconds(1_800_000_000)),
             certificates: vec![CertificateReading {
@@ -370,6 +384,15 @@ mod tests {
                 server: "10.0.0.7:8443".into(),
                 healthy: true,
             }],
+            egress: Some(EgressReading {
+                tunnels: 7,
+                cuts: vec![(DenialReason::SniMismatch, 1)],
+                lists: vec![ListReading {
+                    feed: "c2".into(),
+                    entries: 1000,
+                    age: Some(Duration::from_secs(60)),
+                }],
+            }),
             ..Readings::default()
         });
         metrics

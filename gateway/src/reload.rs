@@ -14,7 +14,7 @@ use crate::config::error::{LoadError, Problem};
 use crate::config::{Config, Loaded};
 use crate::connection::Door;
 use crate::gateway::{Shared, load_off_thread};
-use crate::state::{Environment, State};
+use crate::state::{EGRESS, Environment, State};
 
 /// A reload that succeeded.
 #[derive(Clone, Debug)]
@@ -100,14 +100,21 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
     }
     shared.lockout.reconfigure(&state.config.lockout);
     shared.metrics.retain(
-        |app| state.config.apps.iter().any(|known| known.name == app),
+        |app| {
+            let door = state.egress.is_some() && app == EGRESS;
+            door || state.config.apps.iter().any(|known| known.name == app)
+        },
         |limit| state.config.limits.iter().any(|known| known.name == limit),
     );
     state.issuers.start();
     for warning in &state.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(egress) = &state.egress {
+        egress.take_over();
+    }
     shared.replace_state(state);
+    shared.follow_lists();
     Ok(reloaded)
 }
 
@@ -125,6 +132,8 @@ fn refuse_what_needs_a_restart(old: &Config, new: &Config) -> Result<(), LoadErr
         }
     };
     fixed(old.ingress.listen != new.ingress.listen, "ingress.listen");
+    let listens = |config: &Config| config.egress.as_ref().map(|door| door.listen.clone());
+    fixed(listens(old) != listens(new), "egress.listen");
     fixed(old.admin.listen != new.admin.listen, "admin.listen");
     fixed(old.audit.file != new.audit.file, "audit.file");
     fixed(old.audit.queue != new.audit.queue, "audit.queue");

@@ -3,6 +3,7 @@
 
 mod apps;
 mod build;
+mod egress;
 mod forwarded;
 mod networks;
 mod trust;
@@ -32,6 +33,7 @@ use crate::routes::{HostModes, RouteTable};
 use crate::tls::TlsConfigs;
 
 pub(crate) use build::policy_files;
+pub(crate) use egress::{EgressState, NAME as EGRESS};
 pub(crate) use networks::Networks;
 pub(crate) use trust::profile;
 pub(crate) use zone::Zone;
@@ -62,6 +64,8 @@ pub(crate) struct State {
     pub(crate) services: AHashMap<Box<str>, ServiceAccount>,
     pub(crate) routes: RouteTable<Arc<AppState>>,
     pub(crate) apps: Vec<Arc<AppState>>,
+    /// The second door, where there is one.
+    pub(crate) egress: Option<Arc<EgressState>>,
     pub(crate) policies: Arc<PolicySet>,
     pub(crate) networks: Networks,
     pub(crate) zone: Zone,
@@ -99,6 +103,15 @@ pub(crate) struct ServiceAccount {
 }
 
 impl State {
+    /// Changes with everything that a lasting exchange was permitted by: the configuration, and the lists of domains.
+    pub(crate) fn epoch(&self) -> u64 {
+        let lists = self
+            .egress
+            .as_ref()
+            .map_or(0, |egress| egress.catalogue.lists().version());
+        (self.generation << 32) | (lists & u64::from(u32::MAX))
+    }
+
     /// The app of that name.
     pub(crate) fn app(&self, name: &str) -> Option<&Arc<AppState>> {
         self.apps.iter().find(|app| &*app.name == name)

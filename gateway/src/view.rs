@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
+use masugata_policy::Timestamp;
+use serde_json::{Value, json};
 
 use crate::admin::{AdminView, Check};
 use crate::gateway::Shared;
 use crate::limits::lockout::LockoutEntry;
-use crate::metrics::{AuditReading, CertificateReading, Readings, UpstreamReading};
-use crate::state::Backend;
+use crate::metrics::{
+    AuditReading, CertificateReading, EgressReading, ListReading, Readings, UpstreamReading,
+};
+use crate::state::{Backend, EgressState};
 
 /// See the module's first line.
 pub(crate) struct View {
@@ -67,6 +70,20 @@ impl AdminView for View {
         self.shared.lockout.list(self.shared.clock.monotonic())
     }
 
+    fn tunnels(&self, hosts: bool) -> Value {
+        let state = self.shared.state();
+        let Some(egress) = &state.egress else {
+            return json!({ "open": 0 });
+        };
+        let mut tunnels = json!({ "open": egress.tunnels.len() });
+        if hosts && let Some(members) = tunnels.as_object_mut() {
+            let most = egress.tunnels.by_destination(MOST_HOSTS).into_iter();
+            let most = most.map(|(host, open)| json!({ "host": &*host, "open": open }));
+            members.insert("hosts".into(), most.collect());
+        }
+        tunnels
+    }
+
     fn lift_lockout(&self, key: &str) -> bool {
         let lifted = self.shared.lockout.lift(key);
         if let Some(source) = &lifted {
@@ -75,6 +92,9 @@ impl AdminView for View {
         lifted.is_some()
     }
 }
+
+/// Hosts in the list of tunnels.
+const MOST_HOSTS: usize = 100;
 
 /// Lets the metrics read what is a state and not a count.
 pub(crate) fn read_states(shared: &Arc<Shared>) {
@@ -125,5 +145,24 @@ fn readings(shared: &Shared) -> Readings {
             })
             .collect(),
         upstreams,
+        egress: state
+            .egress
+            .as_deref()
+            .map(|egress| door(egress, shared.clock.now())),
+    }
+}
+
+fn door(egress: &EgressState, now: Timestamp) -> EgressReading {
+    let lists = egress.catalogue.status().into_iter();
+    EgressReading {
+        tunnels: egress.tunnels.len(),
+        cuts: egress.tunnels.cuts().collect(),
+        lists: lists
+            .map(|list| ListReading {
+                feed: list.name.into(),
+                entries: usize::try_from(list.entries).unwrap_or(usize::MAX),
+                age: list.checked_at.or(list.loaded_at).map(|at| now.since(at)),
+            })
+            .collect(),
     }
 }

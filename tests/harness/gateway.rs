@@ -13,12 +13,25 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::client::Client;
 use crate::clock::TestClock;
 use crate::pki::{Device, Pki};
+use crate::proxy::ProxyClient;
 use crate::tokens::{TokenBuilder, TokenIssuer};
 
 /// What the policies of most tests say: employees may do everything.
 const EMPLOYEES: &str = r#"
 @id("employees")
 permit (principal in Masugata::Group::"employees", action, resource);
+"#;
+
+/// The same beside a second door: with `resource` left open the Internet would be, too.
+const EMPLOYEES_OF_APPS: &str = r#"
+@id("employees")
+permit (principal in Masugata::Group::"employees", action, resource is Masugata::App);
+@id("internet")
+permit (
+    principal in Masugata::Group::"employees",
+    action == Masugata::Action::"connect",
+    resource is Masugata::Destination
+);
 "#;
 
 /// A gateway to be started. Apps are reached as `<name>.corp.test`.
@@ -37,6 +50,8 @@ pub struct TestGatewayBuilder {
     runtime: String,
     trust: String,
     issuer_keys: String,
+    /// `[egress]` and what belongs to it.
+    egress: Option<String>,
     watch: bool,
 }
 
@@ -118,6 +133,7 @@ impl TestGateway {
             runtime: String::new(),
             trust: String::new(),
             issuer_keys: String::new(),
+            egress: None,
             watch: false,
             clock,
         };
@@ -151,6 +167,17 @@ impl TestGateway {
     }
     pub fn address(&self) -> SocketAddr {
         self.gateway().ingress_addresses()[0]
+    }
+    pub fn egress_address(&self) -> SocketAddr {
+        self.gateway().egress_addresses()[0]
+    }
+    /// A program on `laptop` without credentials of its own.
+    pub fn proxy(&self) -> ProxyClient {
+        self.stranger().device(&self.device("laptop"))
+    }
+    /// A program without a device.
+    pub fn stranger(&self) -> ProxyClient {
+        ProxyClient::new(self.egress_address(), &self.pki)
     }
     pub fn admin_address(&self) -> SocketAddr {
         self.gateway().admin_address().unwrap()
@@ -290,6 +317,7 @@ impl TestGatewayBuilder {
         )
         .unwrap();
         for (key, value) in defaults {
+            // `owner = ""`: nobody's.
             if !more
                 .lines()
                 .any(|line| line.split('=').next().unwrap().trim() == key)
@@ -297,7 +325,34 @@ impl TestGatewayBuilder {
                 writeln!(self.devices, "{key} = {value}").unwrap();
             }
         }
-        writeln!(self.devices, "{more}").unwrap();
+        writeln!(self.devices, "{}", more.replace("owner = \"\"", "")).unwrap();
+        self
+    }
+
+    /// A second door, with more keys of `[egress]` and then tables that belong to it. Every employee may go everywhere,
+    /// unless the test has policies of its own; the owner of `laptop`, `ada`, is one.
+    pub fn egress(mut self, text: &str) -> Self {
+        let first = self.egress.replace(text.to_owned()).is_none();
+        if self.policy == EMPLOYEES {
+            self.policy = EMPLOYEES_OF_APPS.into();
+        }
+        let owner = "owner = \"corp/ada\"\n";
+        let groups = format!("{owner}owner_groups = [\"employees\"]\n");
+        if first {
+            self.devices = self.devices.replace(owner, &groups);
+        }
+        self
+    }
+
+    /// A destination on loopback: the name leads there, and may.
+    pub fn origin(mut self, host: &str, address: SocketAddr) -> Self {
+        write!(
+            self.sections,
+            "[[egress.address]]\nhost = \"{host}\"\naddresses = [\"{address}\"]\n\
+             [[egress.reach]]\nhosts = [\"{host}\"]\nranges = [\"127.0.0.0/8\"]\nports = [{}]\n",
+            address.port()
+        )
+        .unwrap();
         self
     }
 
@@ -428,7 +483,7 @@ impl TestGatewayBuilder {
              [audit]\nfile = \"audit.jsonl\"\n{audit}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
              [runtime]\nwatch = {watch}\n{runtime}\n\
-             {apps}\n{sections}\n",
+             {apps}\n{egress}{sections}\n",
             trust = self.trust,
             issuer_keys = self.issuer_keys,
             top = self.top,
@@ -444,6 +499,12 @@ impl TestGatewayBuilder {
             runtime = self.runtime,
             watch = self.watch,
             apps = self.apps,
+            egress = self
+                .egress
+                .as_ref()
+                .map_or_else(String::new, |egress| format!(
+                    "[egress]\nlisten = [\"127.0.0.1:0\"]\nname = \"proxy.corp.test\"\n{egress}\n"
+                )),
             sections = self.sections,
         )
     }

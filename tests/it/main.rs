@@ -20,6 +20,8 @@ mod decision;
 mod demo;
 mod denials;
 mod device;
+mod egress_decision;
+mod egress_door;
 mod grpc;
 mod handshakes;
 mod http2_frames;

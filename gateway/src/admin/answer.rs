@@ -22,7 +22,7 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) fn answer(view: &dyn AdminView, head: &Parts, local: IpAddr) -> Answer {
     let answered = concerns_us(head, local)
         .and_then(|()| Endpoint::resolve(&head.method, head.uri.path()))
-        .and_then(|endpoint| endpoint.answer(view, head));
+        .and_then(|endpoint| endpoint.answer(view, head, local));
     let mut answer = answered.unwrap_or_else(Refusal::into_answer);
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -77,6 +77,7 @@ enum Endpoint<'a> {
     Metrics,
     Configuration,
     Lockouts,
+    Tunnels,
     LiftLockout(&'a str),
 }
 
@@ -89,6 +90,7 @@ impl<'a> Endpoint<'a> {
             "/metrics" => (Self::Metrics, "GET, HEAD", read),
             "/config" => (Self::Configuration, "GET, HEAD", read),
             "/lockouts" => (Self::Lockouts, "GET, HEAD", read),
+            "/tunnels" => (Self::Tunnels, "GET, HEAD", read),
             other => {
                 let key = other.strip_prefix("/lockouts/").filter(|key| is_key(key));
                 let lift = key.map(Self::LiftLockout).ok_or_else(unknown_path)?;
@@ -104,7 +106,7 @@ impl<'a> Endpoint<'a> {
         Err(refusal)
     }
 
-    fn answer(self, view: &dyn AdminView, head: &Parts) -> Result<Answer, Refusal> {
+    fn answer(self, view: &dyn AdminView, head: &Parts, local: IpAddr) -> Result<Answer, Refusal> {
         match self {
             Self::Live => Ok(content(StatusCode::OK, JSON, r#"{"alive":true}"#)),
             Self::Ready => Ok(ready(&view.readiness())),
@@ -118,6 +120,10 @@ impl<'a> Endpoint<'a> {
                 StatusCode::OK,
                 &json!({ "lockouts": view.lockouts() }),
             )),
+            Self::Tunnels => {
+                let hosts = local.to_canonical().is_loopback();
+                Ok(json_answer(StatusCode::OK, &view.tunnels(hosts)))
+            }
             Self::LiftLockout(key) => lift(view, head, key),
         }
     }
@@ -128,7 +134,7 @@ fn is_key(key: &str) -> bool {
 }
 
 fn unknown_path() -> Refusal {
-    let detail = "there are /livez, /readyz, /metrics, /config and /lockouts";
+    let detail = "there are /livez, /readyz, /metrics, /config, /lockouts and /tunnels";
     Refusal::new(StatusCode::NOT_FOUND, detail)
 }
 
@@ -264,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_path_is_answered_that_is_not_listed(path in "/[ -~]{0,40}") {
-            let known = ["/livez", "/readyz", "/metrics", "/config", "/lockouts"];
+            let known = ["/livez", "/readyz", "/metrics", "/config", "/lockouts", "/tunnels"];
             prop_assume!(!known.contains(&path.as_str()));
             let reading = Endpoint::resolve(&Method::GET, &path);
             prop_assert!(reading.is_err());

@@ -449,6 +449,9 @@ mod tests {
             Metrics::new().encode().unwrap()
         }
 
+        fn tunnels(&self, hosts: bool) -> Value {
+            json!({ "open": 1, "hosts": if hosts { vec!["box.example"] } else { vec![] } })
+        }
         fn lockouts(&self) -> Vec<LockoutEntry> {
             self.lockouts.lock().unwrap().clone()
         }

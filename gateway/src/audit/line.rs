@@ -3,19 +3,19 @@
 //! Everything is borrowed from the event and written straight into the batch: a record costs no allocation of its own.
 
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use masugata_certs::{DeviceIdentity, VerifiedPeer};
 use masugata_policy::{
-    Action, App, Authentication, Device, Level, Observation, PostureAttribute, PostureValue,
-    Principal, PrincipalKind, Timestamp,
+    Action, App, Authentication, Device, Observation, PostureAttribute, PostureValue, Principal,
+    PrincipalKind, Timestamp,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::chain::{Hash, Head, hex, seal};
-use super::event::{Completion, Decision, DestinationRecord, Event, Operation, Outcome, Verdict};
+use super::event::{Completion, Decision, Event, Operation, Outcome, Verdict};
 use super::fragments::{ALWAYS, Fragments, Window, member};
 use super::text::{Caps, Cutter, Guarded, Stamp, Stamps, Texts};
 use super::words;
@@ -159,7 +159,7 @@ fn write_question(
         Door::Ingress => "ingress",
         Door::Egress => "egress",
     };
-    words::text(buffer, b",\"door\":", door)?;
+    words::word(buffer, b",\"door\":", door);
     let method = cutter.text("method", event.method.as_str());
     words::text(buffer, b",\"method\":", method)?;
     let host = event.host.as_deref().map(|host| cutter.text("host", host));
@@ -174,66 +174,8 @@ fn write_question(
     let action = event.action.map(Action::as_str);
     words::word_if(buffer, b",\"action\":", action);
     event.destination.as_deref().map_or(Ok(()), |destination| {
-        write_destination(buffer, destination, cutter)
+        destination::write(buffer, destination, cutter)
     })
-}
-
-fn write_destination(
-    buffer: &mut Vec<u8>,
-    to: &DestinationRecord,
-    cutter: &mut Cutter,
-) -> serde_json::Result<()> {
-    let host = cutter.text("destination.host", &to.host);
-    words::text(buffer, b",\"destination\":{\"host\":", host)?;
-    words::number(buffer, b",\"port\":", to.port.into())?;
-    let kind = if to.tunnel { "tunnel" } else { "plain" };
-    words::word(buffer, b",\"kind\":", kind);
-    if to.address {
-        buffer.extend_from_slice(b",\"address\":true");
-    }
-    let domain = to.domain.as_deref();
-    let domain = domain.map(|domain| cutter.text("destination.domain", domain));
-    words::text_if(buffer, b",\"domain\":", domain)?;
-    let categories = cutter.list("destination.categories", &to.categories);
-    words::texts(buffer, b",\"categories\":", &categories)?;
-    let feeds = cutter.list("destination.feeds", &to.feeds);
-    words::texts(buffer, b",\"feeds\":", &feeds)?;
-    words::number(buffer, b",\"lists\":", to.lists)?;
-    if let Some(service) = to.service.as_deref() {
-        let name = cutter.text("destination.service", service.name());
-        words::text(buffer, b",\"service\":", name)?;
-        let tenant = service.tenant();
-        let tenant = tenant.map(|tenant| cutter.text("destination.tenant", tenant));
-        words::text_if(buffer, b",\"tenant\":", tenant)?;
-        words::word_if(buffer, b",\"level\":", service.level().map(Level::as_str));
-    }
-    if to.observed {
-        buffer.extend_from_slice(b",\"observed\":true");
-    }
-    if !to.addresses.is_empty() {
-        member(buffer, "addresses", &Addresses::of(&to.addresses, cutter))?;
-    }
-    buffer.push(b'}');
-    Ok(())
-}
-
-/// `host:port`, each.
-struct Addresses<'a>(&'a [SocketAddr]);
-
-impl<'a> Addresses<'a> {
-    fn of(all: &'a [SocketAddr], cutter: &mut Cutter) -> Self {
-        let kept = all.get(..cutter.caps.list).unwrap_or(all);
-        if kept.len() < all.len() {
-            cutter.cut.push("destination.addresses");
-        }
-        Self(kept)
-    }
-}
-
-impl Serialize for Addresses<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Shown))
-    }
 }
 
 /// Who, proved how, on which device, over which connection, to which app.
@@ -752,6 +694,7 @@ impl Serialize for Hex {
     }
 }
 
+mod destination;
 mod handshake;
 #[cfg(test)]
 mod tests;

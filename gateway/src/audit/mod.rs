@@ -26,5 +26,17 @@ mod writer;
 pub use sink::{AuditError, Auditor, Counters, Kept, Unavailable};
 pub use trail::{CompletionTrail, Facts, Opening, Trail};
 
+pub(crate) use text::is_deceptive;
+
+/// Writes `value` as JSON in which nothing can deceive whoever reads it in a terminal, as in the record itself.
+pub(crate) fn write_guarded(
+    out: &mut dyn std::io::Write,
+    value: &impl serde::Serialize,
+) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    line::put(&mut buffer, value)?;
+    out.write_all(&buffer)
+}
+
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -32,7 +32,7 @@ impl Formatter for Guarded {
 }
 
 /// Controls (C0 is JSON's own business), bidirectional controls (UAX #9), separators, invisible and tag characters.
-fn is_deceptive(character: char) -> bool {
+pub(crate) fn is_deceptive(character: char) -> bool {
     matches!(
         character,
         '\u{7f}'..='\u{9f}'

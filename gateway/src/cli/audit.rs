@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::destinations::{self, DestinationsArgs};
 use crate::audit::chain::{Hash, Head};
 use crate::audit::verify::{Finding, Report, Summary, verify};
 
@@ -21,6 +22,8 @@ const UNREADABLE: u8 = 2;
 pub enum AuditCommand {
     /// Check that no line of the audit log was changed, removed, inserted or moved
     Verify(VerifyArgs),
+    /// Report which destinations on the Internet were asked for, by whom and how much
+    Destinations(DestinationsArgs),
 }
 
 /// Every line states a hash over its own bytes and, through the line before, over all earlier ones. Beside the log,
@@ -51,7 +54,10 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
 
 /// Runs a command, writes to `out`, and returns the exit code.
 pub fn run(command: &AuditCommand, out: &mut dyn Write) -> u8 {
-    let AuditCommand::Verify(args) = command;
+    let args = match command {
+        AuditCommand::Verify(args) => args,
+        AuditCommand::Destinations(args) => return destinations::run(args, out),
+    };
     let written = match verify(&args.files, args.from_hash) {
         Ok(report) if args.json => write_json(&report, out).map(|()| code(&report)),
         Ok(report) => write_text(&report, out).map(|()| code(&report)),

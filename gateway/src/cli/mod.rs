@@ -3,6 +3,7 @@
 pub mod audit;
 mod check;
 mod connect;
+mod destinations;
 pub mod logging;
 mod printer;
 mod proxy_password;

@@ -195,7 +195,7 @@ impl Opened {
         let thumbprint = URL_SAFE_NO_PAD.decode(&claims.thumbprint).ok()?;
         Some(Self {
             principal: Arc::new(principal),
-            authentication: Arc::new(authentication),
+            authentication: Arc::new(authentication.with_credential(Credential::Password)),
             expires_at: Timestamp::from_millis(claims.expires),
             issued_at: Timestamp::from_millis(claims.issued),
             thumbprint: thumbprint.try_into().ok()?,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use masugata_policy::{Device, DevicePosture, Observation, PostureAttribute, PostureValue};
+use masugata_policy::{
+    Device, DevicePosture, Observation, PostureAttribute, PostureValue, Principal,
+};
 
 use super::{Index, Inventory, Lookup, Map, Record};
 use crate::config::error::Problem;
@@ -66,6 +68,12 @@ pub(super) fn carried_over(
             {
                 record.device = Arc::clone(&earlier.device);
             }
+            if let Some(owner) = &record.owner
+                && let Some(known) = earlier.and_then(|earlier| earlier.owner.as_ref())
+                && same_person(known, owner)
+            {
+                record.owner = Some(Arc::clone(known));
+            }
             Arc::new(record)
         })
         .collect();
@@ -124,6 +132,13 @@ fn with_posture(record: &Record, posture: DevicePosture) -> Record {
         )),
         ..record.clone()
     }
+}
+
+fn same_person(left: &Principal, right: &Principal) -> bool {
+    left.id() == right.id()
+        && left.name() == right.name()
+        && left.groups() == right.groups()
+        && left.roles() == right.roles()
 }
 
 fn same_device(left: &Device, right: &Device) -> bool {

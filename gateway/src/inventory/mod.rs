@@ -2,7 +2,7 @@
 //!
 //! A verified certificate becomes a device here and nowhere else. One immutable [`Inventory`] is made per reload, from a
 //! `.toml` or `.csv` file; rows that did not change keep their `Arc<Device>`, so that decisions about them stay
-//! reusable. Live sources add newer observations with [`Inventory::with_observations`].
+//! reusable; owners keep theirs, too. Live sources add newer observations with [`Inventory::with_observations`].
 
 mod csv;
 mod live;

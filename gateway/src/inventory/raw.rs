@@ -40,6 +40,15 @@ pub struct Device {
     pub state: Option<Text<Word<DeviceState>>>,
     /// The person who uses it, as principal id. Not written: it is shared, and anybody may sit at it.
     pub owner: Option<Text<PrincipalId>>,
+    /// The owner's name, to be shown to people. Optional.
+    pub owner_name: Option<Text<PlainText>>,
+    /// The owner's groups, for what the device's certificate alone opens at the egress: policies see these, while
+    /// somebody who signs in brings the groups of the token.
+    #[schemars(extend("default" = ([] as [&str; 0])))]
+    pub owner_groups: Option<Vec<Text<PlainText>>>,
+    /// The owner's roles, likewise.
+    #[schemars(extend("default" = ([] as [&str; 0])))]
+    pub owner_roles: Option<Vec<Text<PlainText>>>,
     /// Device groups, for policies.
     #[schemars(extend("default" = ([] as [&str; 0])))]
     pub groups: Option<Vec<Text<PlainText>>>,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use masugata_policy::{
-    Device, DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue, Timestamp,
+    Device, DevicePosture, Observation, PostureAttribute, PostureSource, PostureValue, Principal,
+    PrincipalKind, Timestamp,
 };
 
-use super::{DeviceState, Index, Record, raw};
+use super::{DeviceState, Index, PrincipalId, Record, raw};
 use crate::config::Report;
 use crate::config::text::{PlainText, Text, Vocabulary as _, quoted};
 
@@ -40,6 +41,12 @@ fn row(raw: raw::Device, default_max_age: Duration, report: &mut Report<'_>) -> 
     };
     let posture = posture(raw.posture.unwrap_or_default(), &dating, &id, report);
     let os = raw.os.unwrap_or_default();
+    let facts = Enrolled {
+        name: raw.owner_name,
+        groups: raw.owner_groups,
+        roles: raw.owner_roles,
+    };
+    let owner = owner(raw.owner.as_ref(), facts, &id, report);
     let identities = raw.identities.unwrap_or_default();
     let device = Device::new(
         &id.value.0,
@@ -53,7 +60,7 @@ fn row(raw: raw::Device, default_max_age: Duration, report: &mut Report<'_>) -> 
         id_at: id.span.start,
         identities_at: identities.iter().map(|text| text.span.start).collect(),
         record: Record {
-            owner: None,
+            owner,
             device: Arc::new(device),
             state: raw.state.map_or(DeviceState::Active, |text| text.value.0),
             identities: identities.into_iter().map(|text| text.value.0).collect(),
@@ -68,6 +75,44 @@ fn row(raw: raw::Device, default_max_age: Duration, report: &mut Report<'_>) -> 
             ambiguous: false,
         },
     })
+}
+
+/// What a row says of the owner beyond the id.
+struct Enrolled {
+    name: Option<Text<PlainText>>,
+    groups: Option<Vec<Text<PlainText>>>,
+    roles: Option<Vec<Text<PlainText>>>,
+}
+
+/// The person for whom the device's certificate stands.
+fn owner(
+    owner: Option<&Text<PrincipalId>>,
+    facts: Enrolled,
+    id: &Text<PlainText>,
+    report: &mut Report<'_>,
+) -> Option<Arc<Principal>> {
+    let Some(owner) = owner else {
+        let named = facts.name.is_some() || facts.groups.is_some() || facts.roles.is_some();
+        if named {
+            let message = format!(
+                "{} says something about an owner, and has none",
+                quoted(&id.value.0)
+            );
+            let help = "write `owner`, or leave out `owner_name`, `owner_groups` and `owner_roles`";
+            report.error(id.span.start, message, help.to_owned());
+        }
+        return None;
+    };
+    let principal = &*owner.value.0;
+    let (issuer, _) = principal.split_once('/')?;
+    Some(Arc::new(Principal::new(
+        PrincipalKind::User,
+        principal,
+        issuer,
+        word(facts.name).as_deref(),
+        words(facts.groups),
+        words(facts.roles),
+    )))
 }
 
 /// What an observation takes from its row.

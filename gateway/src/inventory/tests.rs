@@ -430,3 +430,64 @@ fn a_large_inventory_full_of_mistakes_is_told_row_by_row() {
     assert_eq!(error.problems.len(), 20_000);
     assert_eq!(error.problems.last().unwrap().position, Some((20_001, 1)));
 }
+
+const OWNED: &str = r#"
+[[device]]
+id = "laptop-1"
+identities = ["serial:1"]
+kind = "laptop"
+ownership = "company"
+owner = "corp/ada"
+owner_name = "Ada Lovelace"
+owner_groups = ["staff", "finance", "staff"]
+owner_roles = ["accountant"]
+"#;
+
+#[test]
+fn an_owner_is_a_person_with_the_groups_that_the_row_tells() {
+    let inventory = parse(OWNED).unwrap();
+    let owner = found(&inventory, "serial:1").owner.as_ref().unwrap();
+    assert_eq!((owner.id(), owner.issuer()), ("corp/ada", "corp"));
+    assert_eq!(owner.kind(), masugata_policy::PrincipalKind::User);
+    assert_eq!(owner.name(), Some("Ada Lovelace"));
+    assert_eq!(owner.groups(), [Box::from("finance"), Box::from("staff")]);
+    assert_eq!(owner.roles(), [Box::from("accountant")]);
+    let csv = "id,identities,kind,ownership,owner,owner_name,owner_groups,owner_roles\n\
+               laptop-1,serial:1,laptop,company,corp/ada,Ada Lovelace,finance; staff,accountant\n";
+    let inventory = parse_csv(csv).unwrap();
+    let same = found(&inventory, "serial:1").owner.as_ref().unwrap();
+    assert_eq!((same.id(), same.name()), (owner.id(), owner.name()));
+    assert_eq!(
+        (same.groups(), same.roles()),
+        (owner.groups(), owner.roles())
+    );
+}
+
+#[test]
+fn a_shared_device_has_no_owner_and_a_row_cannot_give_groups_to_nobody() {
+    let shared = OWNED
+        .lines()
+        .filter(|line| !line.starts_with("owner_") && !line.starts_with("owner "));
+    let inventory = parse(&shared.collect::<Vec<_>>().join("\n")).unwrap();
+    assert!(found(&inventory, "serial:1").owner.is_none());
+    assert_snapshot!(parse(&OWNED.replace("owner = \"corp/ada\"\n", "")).unwrap_err(), @r"
+    error: `laptop-1` says something about an owner, and has none
+      --> devices.toml:3:6
+    help: write `owner`, or leave out `owner_name`, `owner_groups` and `owner_roles`
+    ");
+}
+
+#[test]
+fn an_unchanged_owner_stays_the_same_person_over_a_reload() {
+    let before = parse(OWNED).unwrap();
+    let reload =
+        |text: &str| Inventory::parse(text, Path::new("devices.toml"), DAY, Some(&before)).unwrap();
+    let owner =
+        |inventory: &Inventory| Arc::clone(found(inventory, "serial:1").owner.as_ref().unwrap());
+    let moved = OWNED.replace("kind = \"laptop\"", "kind = \"desktop\"");
+    assert!(Arc::ptr_eq(&owner(&before), &owner(&reload(&moved))));
+    let promoted = OWNED.replace("accountant", "auditor");
+    let after = reload(&promoted);
+    assert!(!Arc::ptr_eq(&owner(&before), &owner(&after)));
+    assert_eq!(owner(&after).roles(), [Box::from("auditor")]);
+}

@@ -265,7 +265,7 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, 
 
 /// Reads the CA certificates of a PEM file's text.
 /// # Errors: a sentence about what is wrong with it.
-pub(super) fn roots_from_pem(pem: &[u8]) -> Result<RootCertStore, String> {
+pub(crate) fn roots_from_pem(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
@@ -280,7 +280,7 @@ pub(super) fn roots_from_pem(pem: &[u8]) -> Result<RootCertStore, String> {
 }
 
 /// The system's roots. Unreadable ones are skipped: that only narrows whom we trust.
-pub(super) fn system_roots() -> RootCertStore {
+pub(crate) fn system_roots() -> RootCertStore {
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
         tracing::debug!(%error, "a system root certificate is skipped");
@@ -290,8 +290,8 @@ pub(super) fn system_roots() -> RootCertStore {
     roots
 }
 
-/// Certificates of issuers are judged by the gateway's clock.
-struct WallTime(Arc<dyn Clock>);
+/// Certificates of those we fetch from are judged by the gateway's clock.
+pub(crate) struct WallTime(pub(crate) Arc<dyn Clock>);
 
 impl rustls::time_provider::TimeProvider for WallTime {
     fn current_time(&self) -> Option<UnixTime> {

@@ -42,6 +42,7 @@ use crate::denial::{Denial, DenialReason};
 
 pub use assurance::AssuranceShortfall;
 pub use error::{BindingFault, Cleaned, CredentialError, TimeFault, TokenFault};
+pub(crate) use fetch::{WallTime, roots_from_pem, system_roots};
 pub use identity::Identity;
 pub use jws::MAX_TOKEN_BYTES;
 

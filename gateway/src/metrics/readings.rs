@@ -1,6 +1,10 @@
 //! What is not counted as it happens but read when somebody asks: the state of other parts of the gateway.
 
+use std::time::Duration;
+
 use masugata_policy::Timestamp;
+
+use crate::denial::DenialReason;
 
 /// One reading of everything that has a state rather than a count.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +17,8 @@ pub struct Readings {
     /// Server certificates in use.
     pub certificates: Vec<CertificateReading>,
     pub upstreams: Vec<UpstreamReading>,
+    /// The second door, where there is one.
+    pub egress: Option<EgressReading>,
 }
 
 /// The state of the record.
@@ -45,4 +51,23 @@ pub struct UpstreamReading {
     pub server: String,
     /// Neither failing its checks nor ejected.
     pub healthy: bool,
+}
+
+/// The state of the second door.
+#[derive(Clone, Debug, Default)]
+pub struct EgressReading {
+    /// Open now.
+    pub tunnels: usize,
+    /// Cut since the start, by reason.
+    pub cuts: Vec<(DenialReason, u64)>,
+    pub lists: Vec<ListReading>,
+}
+
+/// One list of domains and addresses.
+#[derive(Clone, Debug)]
+pub struct ListReading {
+    pub feed: String,
+    pub entries: usize,
+    /// Since it was last known to be the newest; `None` until it has been loaded.
+    pub age: Option<Duration>,
 }

@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 
 use super::handles::{AppMetrics, CLASSES};
 use super::primitives::{Count, Histogram};
-use super::readings::Readings;
+use super::readings::{EgressReading, Readings};
 use super::{HandshakeFailure, Metrics, RefusedConnection};
 use crate::denial::DenialReason;
 
@@ -28,6 +28,14 @@ impl Collector for Scrape {
         requests(&mut page, metrics)?;
         apps(&mut page, metrics)?;
         limits(&mut page, metrics)?;
+        let alerts = metrics.alerts();
+        page.counters(
+            "masugata_alerts",
+            "Devices that asked for a destination which an alerting list names.",
+            alerts
+                .iter()
+                .map(|(feed, count)| ([("feed", &**feed)], count.value())),
+        )?;
         match metrics.readings() {
             Some(readings) => states(&mut page, &readings),
             None => Ok(()),
@@ -301,6 +309,37 @@ fn states(page: &mut Page<'_>, readings: &Readings) -> fmt::Result {
         None,
         "1 while a server is in use.",
         upstreams,
+    )?;
+    readings
+        .egress
+        .as_ref()
+        .map_or(Ok(()), |door| egress(page, door))
+}
+
+fn egress(page: &mut Page<'_>, door: &EgressReading) -> fmt::Result {
+    page.gauge("masugata_tunnels", "Tunnels that are open.", door.tunnels)?;
+    let cuts = door.cuts.iter();
+    page.counters(
+        "masugata_tunnels_cut",
+        "Tunnels cut although they had been permitted.",
+        cuts.map(|(reason, count)| ([("reason", reason.code())], *count)),
+    )?;
+    let lists = door.lists.iter();
+    page.gauges(
+        "masugata_list_entries",
+        None,
+        "Entries of a list in force.",
+        lists.map(|list| ([("feed", list.feed.as_str())], signed(list.entries))),
+    )?;
+    let lists = door.lists.iter().filter_map(|list| Some((list, list.age?)));
+    page.gauges(
+        "masugata_feed_age",
+        SECONDS,
+        "Time since a list was last known to be the newest.",
+        lists.map(|(list, age)| {
+            let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            ([("feed", list.feed.as_str())], seconds)
+        }),
     )
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, Version};
-use masugata_policy::{Action, Device, Principal, Timestamp};
+use masugata_policy::{Action, Device, Principal};
 
 use super::Halt;
 use super::asked::{Asked, Errand, Goal};
@@ -17,10 +17,9 @@ use crate::audit::trail::{CompletionTrail, Facts};
 use crate::denial::{Denial, DenialReason};
 use crate::egress::dial::dial;
 use crate::egress::guard::Checked;
-use crate::egress::refusals::Refusal;
 use crate::egress::tunnel::{self, TunnelTerms};
 use crate::egress::tunnels::Entry;
-use crate::exchange::{Exchange, RequestId};
+use crate::exchange::Exchange;
 use crate::forward::{self, Body, ForwardError, Lease, Outbound, headers};
 use crate::framing::{self, Proxied, Violation};
 use crate::gateway::Shared;
@@ -328,27 +327,6 @@ async fn carry(
 
 /// An app at the second door, or none at the first: cannot be.
 const DEFECT: ForwardError = ForwardError::Cut(DenialReason::Internal);
-
-/// Keeps a refusal for the person in front of the device, who can ask why.
-pub(super) fn remember(
-    egress: &EgressState,
-    device: &Device,
-    (host, port): (&str, u16),
-    denial: &Denial,
-    (request, at): (RequestId, Timestamp),
-) {
-    egress.refusals.note(
-        device.id(),
-        Refusal {
-            at,
-            request,
-            host: host.into(),
-            port,
-            reason: denial.reason,
-            guidance: denial.guidance.clone(),
-        },
-    );
-}
 
 /// `Proxy-Authenticate` for a refusal that better credentials would change, one value for each kind that is taken.
 pub(super) fn challenges(egress: &EgressState, denial: &Denial) -> Vec<HeaderValue> {

@@ -1,15 +1,17 @@
 //! The life of a request: one straight function, each step a different type, so that a missing step does not compile.
 //!
 //! ```text
-//! Exchange -> Routed -> Authenticated -> Assessed -> Authorized -> Admitted -> Response
-//!           route   authenticate    posture      decide       limit      forward
+//! Exchange -> Routed -> Authenticated -> Assessed -> Authorized -> Admitted -> Reached -> Response
+//!           route   authenticate    posture      decide       limit     reach      forward
 //! ```
+//! Both doors walk it: what a request asks for ([`asked::Asked`]) is an app of ours or a destination on the Internet.
 //! The state is loaded once and handed down; nothing below this file can reach the pointer, so one request never
 //! straddles a reload. Stages return facts and never write the record: `serve` does, exactly once on every path.
 
 mod asked;
 mod authenticate;
 mod decide;
+mod egress;
 mod lease;
 mod limit;
 mod posture;
@@ -26,8 +28,9 @@ use hyper::body::Incoming;
 
 use crate::audit::event::Outcome;
 use crate::audit::trail::{CompletionTrail, Opening, Trail};
-use crate::connection::Connection;
+use crate::connection::{Connection, Door};
 use crate::denial::{Denial, DenialReason};
+use crate::egress::refusals::Refusal;
 use crate::exchange::{Exchange, RequestId};
 use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::Violation;
@@ -38,7 +41,8 @@ use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
 use asked::Asked;
-use lease::{DecisionLease, LeasedRequest};
+use egress::{Reached, Way};
+use lease::{DecisionLease, LeasedRequest, Subject};
 use limit::Admitted;
 use route::{Routed, Target};
 
@@ -61,7 +65,7 @@ pub(crate) async fn serve(
         received_at: shared.clock.now(),
         started: shared.clock.monotonic(),
     });
-    let id = exchange.id;
+    let (id, received_at) = (exchange.id, exchange.received_at);
     let mut trail = Trail::open(
         &shared.auditor,
         Opening {
@@ -73,7 +77,11 @@ pub(crate) async fn serve(
             started: exchange.started,
         },
     );
-    trail.metrics = Some(Arc::clone(&shared.metrics.unrouted));
+    let door = exchange.connection.door;
+    trail.metrics = Some(Arc::clone(match &state.egress {
+        Some(egress) if door == Door::Egress => &egress.metrics,
+        Some(_) | None => &shared.metrics.unrouted,
+    }));
     // Read only when the answer is ours to give, but the request will be gone by then.
     let preferences = Preferences::of(&exchange.head);
     let halt = match run(&shared, &state, exchange, violation, &mut trail, busy).await {
@@ -82,26 +90,37 @@ pub(crate) async fn serve(
     };
     let (response, completion, outcome) = match halt {
         Halt::Denied(denial) => {
-            let app = trail
-                .facts
-                .app
-                .as_ref()
-                .and_then(|app| state.app(app.name()));
-            shared.metrics.denied(
-                app.map_or(&shared.metrics.unrouted, |app| &app.metrics),
-                denial.reason,
-            );
             tracing::debug!(request = %id, reason = denial.reason.code(), detail = denial.detail.as_deref(), "denied");
-            let challenge = challenge(&state, app, trail.facts.host.as_deref(), &denial);
+            let pages = &state.config.pages;
+            let challenge = match &state.egress {
+                Some(egress) if door == Door::Egress => {
+                    shared.metrics.denied(&egress.metrics, denial.reason);
+                    let facts = &trail.facts;
+                    if let (Some(device), Some(to)) = (&facts.device, &facts.destination) {
+                        let (host, site) = (&*to.host, to.domain.as_deref());
+                        let refusal = Refusal::of(&denial, host, to.port, site, id, received_at);
+                        egress.refusals.note(device.id(), refusal);
+                    }
+                    egress::challenges(egress, &denial)
+                }
+                Some(_) | None => {
+                    let app = trail.facts.app.as_ref();
+                    let app = app.and_then(|app| state.app(app.name()));
+                    let metrics = app.map_or(&shared.metrics.unrouted, |app| &app.metrics);
+                    shared.metrics.denied(metrics, denial.reason);
+                    challenge(&state, app, trail.facts.host.as_deref(), &denial)
+                        .into_iter()
+                        .collect()
+                }
+            };
             trail.denied(&denial);
-            let response =
-                respond::denial(&denial, preferences, id, &state.config.pages, challenge);
+            let response = respond::denial(&denial, preferences, id, pages, challenge, door);
             (response, trail.complete(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
             tracing::debug!(request = %id, %error, "not forwarded");
             (
-                failure(&error, preferences, id, &state),
+                failure(&error, preferences, id, &state, door),
                 completion,
                 error.outcome(),
             )
@@ -140,13 +159,19 @@ async fn run(
     match examine(shared, state, exchange, violation, trail).await {
         Err(denial) => Err(Halt::Denied(Box::new(denial))),
         Ok(Examined::WellKnown(response)) => Err(Halt::Answered(*response, trail.complete())),
-        Ok(Examined::Admitted(admitted)) => forward(state, admitted, trail.complete(), busy).await,
+        Ok(Examined::Reached(reached)) => match reached.way {
+            Way::App => forward(state, reached.admitted, trail.complete(), busy).await,
+            // Boxed: requests to apps should not carry the room for it.
+            Way::Destination(_) | Way::Nowhere(_) => {
+                Box::pin(egress::forward(state, reached, trail.complete(), busy)).await
+            }
+        },
     }
 }
 
 /// What may go on.
 enum Examined {
-    Admitted(Admitted),
+    Reached(Reached),
     WellKnown(Box<Response<Bytes>>),
 }
 
@@ -159,29 +184,47 @@ async fn examine(
     trail: &mut Trail,
 ) -> Result<Examined, Denial> {
     let facts = &mut trail.facts;
-    let routed = match route::resolve(state, exchange, violation, facts)? {
-        Target::App(routed) => routed,
-        Target::WellKnown(response) => {
-            // Public, and governed by no policy; recorded like everything else.
-            trail
-                .permitted(Arc::default(), None)
-                .map_err(|_full| DenialReason::AuditUnavailable)?;
-            return Ok(Examined::WellKnown(response));
-        }
+    let routed = match exchange.connection.door {
+        Door::Egress => egress::resolve(state, exchange, violation, facts)?,
+        Door::Ingress => match route::resolve(state, exchange, violation, facts)? {
+            Target::App(routed) => routed,
+            Target::WellKnown(response) => {
+                // Public, and governed by no policy; recorded like everything else.
+                trail
+                    .permitted(Arc::default(), None)
+                    .map_err(|_full| DenialReason::AuditUnavailable)?;
+                return Ok(Examined::WellKnown(response));
+            }
+        },
     };
     trail.metrics = Some(Arc::clone(routed.asked.metrics()));
     let authenticated = authenticate::establish(shared, state, routed, facts).await?;
+    if let Asked::Destination(errand) = &authenticated.routed().asked {
+        egress::watch(
+            shared,
+            errand,
+            authenticated.device(),
+            authenticated.principal(),
+        );
+    }
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;
     let admitted = limit::admit(authorized, facts)?;
-    let permit = admitted.permit();
+    let reached = match admitted.asked() {
+        Asked::App(_) => Reached {
+            admitted,
+            way: Way::App,
+        },
+        Asked::Destination(_) => Box::pin(egress::reach(shared, state, admitted, facts)).await?,
+    };
+    let permit = reached.admitted.permit();
     trail
         .permitted(
             Arc::clone(permit.policies()),
             Some(permit.version().clone()),
         )
         .map_err(|_full| DenialReason::AuditUnavailable)?;
-    Ok(Examined::Admitted(admitted))
+    Ok(Examined::Reached(reached))
 }
 
 async fn forward(
@@ -190,7 +233,9 @@ async fn forward(
     completion: Arc<CompletionTrail>,
     busy: Busy,
 ) -> Result<Response<Body>, Halt> {
-    let Asked::App(app) = admitted.asked();
+    let Asked::App(app) = admitted.asked() else {
+        return Err(defect(completion));
+    };
     app.metrics.permitted.increment();
     let forward = match &app.backend {
         Backend::Proxy(forward) => Arc::clone(forward),
@@ -201,12 +246,9 @@ async fn forward(
         .header_for(&admitted.assertion(app), admitted.received_at());
     let Ok(assertion) = assertion else {
         tracing::error!("cannot sign an assertion");
-        return Err(Halt::Failed(
-            ForwardError::Cut(DenialReason::Internal),
-            completion,
-        ));
+        return Err(defect(completion));
     };
-    let (routed, credentials) = admitted.into_parts();
+    let (routed, credentials, _no_tunnel) = admitted.into_parts();
     let Routed {
         exchange,
         asked,
@@ -216,18 +258,22 @@ async fn forward(
         client_address,
         from_trusted_forwarder,
     } = *routed;
-    let Asked::App(app) = asked;
+    let Asked::App(app) = asked else {
+        return Err(defect(completion));
+    };
     let request = LeasedRequest {
         host,
         uri: exchange.head.uri.clone(),
-        decoded_path,
         method: exchange.head.method.clone(),
         action,
-        app: Arc::clone(&app.name),
         client_address,
+        subject: Subject::App {
+            name: Arc::clone(&app.name),
+            decoded_path,
+        },
     };
     let connection = Arc::clone(&exchange.connection);
-    let lease = DecisionLease::new(state.generation, connection, credentials, request, busy);
+    let lease = DecisionLease::new(state.epoch(), connection, credentials, request, busy);
     let outbound = Outbound {
         head: exchange.head,
         body: exchange.body,
@@ -254,6 +300,10 @@ async fn forward(
     }
 }
 
+fn defect(completion: Arc<CompletionTrail>) -> Halt {
+    Halt::Failed(ForwardError::Cut(DenialReason::Internal), completion)
+}
+
 /// `WWW-Authenticate` for a denial that better credentials would change.
 fn challenge(
     state: &State,
@@ -277,10 +327,11 @@ fn failure(
     preferences: Preferences,
     id: RequestId,
     state: &State,
+    door: Door,
 ) -> Response<Bytes> {
     let pages = &state.config.pages;
     match error.denial() {
-        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, None),
+        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, Vec::new(), door),
         None => {
             let failure = UpstreamFailure {
                 code: error.code(),

@@ -3,10 +3,12 @@
 //!
 //! The client learns the code, the request id, one sentence and what to do. Policy names and details stay in the record.
 
+mod frame;
 mod negotiate;
 mod page;
 mod problem;
 mod proxy_status;
+mod site;
 mod text;
 
 #[cfg(test)]
@@ -19,12 +21,16 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 pub use negotiate::{Format, Language, Preferences};
 
-use masugata_policy::PostureFault;
+use masugata_policy::{Guidance, PostureFault};
 
 use crate::config::Pages;
+use crate::connection::Door;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::RequestId;
 use page::{POLICY, Page};
+use text::Words;
+
+pub(crate) use frame::{Escaped, Framed, policy};
 use problem::Problem;
 
 /// An app that did not answer as it should, in the words of its record.
@@ -39,23 +45,25 @@ pub struct UpstreamFailure {
     pub retry_after: Option<Duration>,
 }
 
-/// The answer to a refused request. `challenge` is the `WWW-Authenticate` of a 401; a 401 without one gets a plain
-/// `Bearer`, because RFC 9110 §15.5.2 demands one.
+/// The answer to a refused request. `challenge` are the `WWW-Authenticate` fields of a 401; a 401 without one gets a plain
+/// `Bearer`, because RFC 9110 §15.5.2 demands one. At the egress it is a 407 with `Proxy-Authenticate` (§15.5.8), since a
+/// `WWW-Authenticate` would be taken for the origin's.
 pub fn denial(
     denial: &Denial,
     preferences: Preferences,
     id: RequestId,
     pages: &Pages,
-    challenge: Option<HeaderValue>,
+    challenge: Vec<HeaderValue>,
+    door: Door,
 ) -> Response<Bytes> {
     let reason = denial.reason;
     let language = preferences.language;
-    let words = text::of_denial(reason, language);
-    let guidance = Guided::of(denial, language);
+    let words = words_of(reason, language, door);
+    let guidance = Guided::of(denial.guidance.as_deref(), language);
     let setting = denial.posture.map(|fault| Setting::of(fault, language));
     let mut response = render(
         &Answer {
-            status: reason.status(),
+            status: status_at(door, reason),
             code: reason.code(),
             kind: "denial",
             title: words.title,
@@ -69,8 +77,55 @@ pub fn denial(
         id,
         pages,
     );
-    denial_headers(response.headers_mut(), reason, preferences, challenge);
+    demand(response.status(), response.headers_mut(), challenge);
+    denial_headers(response.headers_mut(), reason, preferences, door);
     response
+}
+
+/// The status of a refusal as the client of a door is told it.
+pub(crate) fn status_at(door: Door, reason: DenialReason) -> StatusCode {
+    match (door, reason.status()) {
+        (Door::Egress, StatusCode::UNAUTHORIZED) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        // RFC 9110 §15.5.20: a proxy never says 421.
+        (Door::Egress, StatusCode::MISDIRECTED_REQUEST) => StatusCode::BAD_REQUEST,
+        (_, status) => status,
+    }
+}
+
+fn words_of(reason: DenialReason, language: Language, door: Door) -> Words {
+    let of_site = match door {
+        Door::Ingress => None,
+        Door::Egress => site::of_denial(reason, language),
+    };
+    of_site.unwrap_or_else(|| text::of_denial(reason, language))
+}
+
+/// What a refusal at the egress says to a person; the policy's own words before ours.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    pub(crate) title: &'static str,
+    pub(crate) what: &'a str,
+    /// The posture attribute at fault, and how to put it right if it is bad.
+    pub(crate) setting: Option<(String, Option<&'static str>)>,
+    pub(crate) remedy: &'a str,
+}
+
+/// For the page that lists refusals; the same words as in the answer that was refused.
+pub(crate) fn said(
+    reason: DenialReason,
+    guidance: Option<&Guidance>,
+    posture: Option<PostureFault>,
+    language: Language,
+) -> Said<'_> {
+    let words = words_of(reason, language, Door::Egress);
+    let guided = Guided::of(guidance, language);
+    let setting = posture.map(|fault| Setting::of(fault, language));
+    Said {
+        title: words.title,
+        what: guided.reason.unwrap_or(words.what),
+        setting: setting.map(|setting| (setting.said, setting.remedy)),
+        remedy: guided.remedy.unwrap_or(words.remedy),
+    }
 }
 
 /// The answer when the app failed; see [`UpstreamFailure`].
@@ -106,8 +161,8 @@ struct Guided<'a> {
 }
 
 impl<'a> Guided<'a> {
-    fn of(denial: &'a Denial, language: Language) -> Self {
-        let Some(guidance) = denial.guidance.as_deref() else {
+    fn of(guidance: Option<&'a Guidance>, language: Language) -> Self {
+        let Some(guidance) = guidance else {
             return Self {
                 reason: None,
                 remedy: None,
@@ -234,7 +289,7 @@ fn render(
 fn grpc_status(status: StatusCode) -> u16 {
     match status.as_u16() {
         400 => 13,
-        401 => 16,
+        401 | 407 => 16,
         403 => 7,
         404 => 12,
         429 | 502 | 503 | 504 => 14,
@@ -243,15 +298,7 @@ fn grpc_status(status: StatusCode) -> u16 {
 }
 
 fn common_headers(headers: &mut HeaderMap, preferences: Preferences) {
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_LANGUAGE, preferences.language.tag()),
-        (header::VARY, "accept, accept-language, sec-fetch-mode"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    negotiated_headers(headers, preferences);
     if preferences.format == Format::Page {
         let policy = HeaderValue::from_str(&POLICY);
         headers.insert(
@@ -261,22 +308,53 @@ fn common_headers(headers: &mut HeaderMap, preferences: Preferences) {
     }
 }
 
+/// What every answer of ours carries whose form the client could choose.
+pub(crate) fn negotiated_headers(headers: &mut HeaderMap, preferences: Preferences) {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_LANGUAGE, preferences.language.tag()),
+        (header::VARY, "accept, accept-language, sec-fetch-mode"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// Says what is missing, in the field that goes with the status.
+fn demand(status: StatusCode, headers: &mut HeaderMap, challenge: Vec<HeaderValue>) {
+    let (name, demanded) = match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => (header::PROXY_AUTHENTICATE, true),
+        StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, true),
+        _ => (header::WWW_AUTHENTICATE, false),
+    };
+    if challenge.is_empty() && demanded {
+        headers.append(name, HeaderValue::from_static("Bearer"));
+        return;
+    }
+    for value in challenge {
+        headers.append(name.clone(), value);
+    }
+}
+
 fn denial_headers(
     headers: &mut HeaderMap,
     reason: DenialReason,
     preferences: Preferences,
-    challenge: Option<HeaderValue>,
+    door: Door,
 ) {
-    let demanded =
-        (reason.status() == StatusCode::UNAUTHORIZED).then_some(HeaderValue::from_static("Bearer"));
-    if let Some(challenge) = challenge.or(demanded) {
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    // Beside another status than 407 it would be read as the origin's.
+    if door == Door::Egress {
+        headers.remove(header::WWW_AUTHENTICATE);
     }
     // RFC 9110 §15.5.6 demands it.
     if reason.status() == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(
             header::ALLOW,
-            HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"),
+            HeaderValue::from_static(match door {
+                Door::Ingress => "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE",
+                Door::Egress => "CONNECT, GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE",
+            }),
         );
     }
     // Whoever sent what cannot be read for certain may mean something else by what follows.

@@ -8,6 +8,7 @@ use masugata_policy::{Guidance, PostureAttribute, PostureFault};
 use super::*;
 
 const ID: RequestId = RequestId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+const DOORS: [Door; 2] = [Door::Ingress, Door::Egress];
 const LANGUAGES: [Language; 2] = [Language::English, Language::Japanese];
 
 fn pages() -> Pages {
@@ -54,13 +55,27 @@ fn hostile(reason: DenialReason) -> Denial {
 
 #[test]
 fn every_refusal_has_code_id_and_remedy_in_both_languages_and_formats() {
-    for reason in DenialReason::ALL {
-        for language in LANGUAGES {
-            for format in [Format::Page, Format::Problem] {
+    let formats = [Format::Page, Format::Problem];
+    for (reason, door) in DenialReason::ALL
+        .into_iter()
+        .flat_map(|it| DOORS.map(|door| (it, door)))
+    {
+        for (language, format) in LANGUAGES
+            .into_iter()
+            .flat_map(|it| formats.map(|format| (it, format)))
+        {
+            {
                 for said in [Denial::new(reason), hostile(reason)] {
-                    let response = denial(&said, prefer(format, language), ID, &pages(), None);
+                    let response = denial(
+                        &said,
+                        prefer(format, language),
+                        ID,
+                        &pages(),
+                        Vec::new(),
+                        door,
+                    );
                     let text = body(&response);
-                    assert_eq!(response.status(), reason.status());
+                    assert_eq!(response.status(), status_at(door, reason));
                     assert!(text.contains(reason.code()), "{text}");
                     assert!(text.contains(&ID.to_string()), "{text}");
                     assert!(!text.contains("secret"), "{text}");
@@ -70,7 +85,7 @@ fn every_refusal_has_code_id_and_remedy_in_both_languages_and_formats() {
                     assert!(field(&response, "proxy-status").starts_with("masugata; error="));
                     match format {
                         Format::Page => check_page(text, language),
-                        Format::Problem => check_problem(text, reason),
+                        Format::Problem => check_problem(text, reason, door),
                     }
                 }
             }
@@ -105,14 +120,14 @@ fn check_page(text: &str, language: Language) {
     }));
 }
 
-fn check_problem(text: &str, reason: DenialReason) {
+fn check_problem(text: &str, reason: DenialReason, door: Door) {
     let value: serde_json::Value = serde_json::from_str(text).unwrap();
     assert_eq!(
         value["type"],
         format!("urn:masugata:denial:{}", reason.code())
     );
     assert_eq!(value["code"], reason.code());
-    assert_eq!(value["status"], reason.status().as_u16());
+    assert_eq!(value["status"], status_at(door, reason).as_u16());
     for member in ["title", "detail", "remedy"] {
         assert!(
             value[member].as_str().is_some_and(|it| it.len() > 5),
@@ -123,9 +138,16 @@ fn check_problem(text: &str, reason: DenialReason) {
 
 #[test]
 fn the_two_languages_say_the_same_number_of_things_and_never_the_same_words() {
-    for reason in DenialReason::ALL {
-        let english = text::of_denial(reason, Language::English);
-        let japanese = text::of_denial(reason, Language::Japanese);
+    for (reason, door) in DenialReason::ALL
+        .into_iter()
+        .flat_map(|it| DOORS.map(|door| (it, door)))
+    {
+        let english = words_of(reason, Language::English, door);
+        let japanese = words_of(reason, Language::Japanese, door);
+        if door == Door::Egress {
+            let of_site = LANGUAGES.map(|it| site::of_denial(reason, it).is_some());
+            assert_eq!(of_site[0], of_site[1], "{reason:?}");
+        }
         for said in [english.title, english.what, english.remedy] {
             assert!(said.is_ascii() && !said.is_empty(), "{said}");
         }
@@ -155,7 +177,8 @@ fn the_setting_at_fault_is_named_in_words_with_what_to_do() {
                     prefer(Format::Page, language),
                     ID,
                     &pages(),
-                    None,
+                    Vec::new(),
+                    Door::Ingress,
                 );
                 assert!(body(&page).contains(&text::of_posture(fault, language)));
                 let problem = denial(
@@ -163,7 +186,8 @@ fn the_setting_at_fault_is_named_in_words_with_what_to_do() {
                     prefer(Format::Problem, language),
                     ID,
                     &pages(),
-                    None,
+                    Vec::new(),
+                    Door::Ingress,
                 );
                 let value: serde_json::Value = serde_json::from_str(body(&problem)).unwrap();
                 assert_eq!(value["attribute"], attribute.as_str());
@@ -193,7 +217,8 @@ fn a_policys_own_words_come_first_and_the_other_language_before_none() {
         prefer(Format::Problem, Language::English),
         ID,
         &pages(),
-        None,
+        Vec::new(),
+        Door::Ingress,
     );
     let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
     assert_eq!(value["detail"], "夜間は利用できません。");
@@ -204,9 +229,9 @@ fn a_policys_own_words_come_first_and_the_other_language_before_none() {
 fn head_gets_the_fields_and_no_content() {
     let mut wants = prefer(Format::Page, Language::English);
     let said = Denial::new(DenialReason::NoPermit);
-    let with = denial(&said, wants, ID, &pages(), None);
+    let with = denial(&said, wants, ID, &pages(), Vec::new(), Door::Ingress);
     wants.head_only = true;
-    let without = denial(&said, wants, ID, &pages(), None);
+    let without = denial(&said, wants, ID, &pages(), Vec::new(), Door::Ingress);
     assert!(without.body().is_empty());
     assert_eq!(with.headers(), without.headers());
 }
@@ -215,7 +240,14 @@ fn head_gets_the_fields_and_no_content() {
 fn fields_that_the_status_demands_are_there() {
     let wants = prefer(Format::Problem, Language::English);
     for reason in DenialReason::ALL {
-        let response = denial(&Denial::new(reason), wants, ID, &pages(), None);
+        let response = denial(
+            &Denial::new(reason),
+            wants,
+            ID,
+            &pages(),
+            Vec::new(),
+            Door::Ingress,
+        );
         let status = reason.status();
         assert_eq!(
             field(&response, "www-authenticate").is_empty(),
@@ -230,22 +262,63 @@ fn fields_that_the_status_demands_are_there() {
             },
             ID,
             &pages(),
-            None,
+            Vec::new(),
+            Door::Ingress,
         );
         assert_eq!(field(&http2, "connection"), "");
     }
     let challenge = HeaderValue::from_static("Bearer error=\"insufficient_user_authentication\"");
     let said = Denial::new(DenialReason::AssuranceInsufficient);
-    let response = denial(&said, wants, ID, &pages(), Some(challenge.clone()));
+    let response = denial(
+        &said,
+        wants,
+        ID,
+        &pages(),
+        vec![challenge.clone()],
+        Door::Ingress,
+    );
     assert_eq!(response.headers().get("www-authenticate"), Some(&challenge));
     let malformed = denial(
         &Denial::new(DenialReason::RequestMalformed),
         wants,
         ID,
         &pages(),
-        None,
+        Vec::new(),
+        Door::Ingress,
     );
     assert_eq!(field(&malformed, "connection"), "close");
+}
+
+#[test]
+fn a_proxy_asks_for_credentials_with_407_and_its_own_field() {
+    let wants = prefer(Format::Problem, Language::English);
+    let challenges = || {
+        vec![
+            HeaderValue::from_static("Bearer realm=\"masugata\""),
+            HeaderValue::from_static("Basic realm=\"masugata\", charset=\"UTF-8\""),
+        ]
+    };
+    for reason in DenialReason::ALL {
+        for challenge in [Vec::new(), challenges()] {
+            let given = challenge.len();
+            let said = Denial::new(reason);
+            let response = denial(&said, wants, ID, &pages(), challenge, Door::Egress);
+            let status = response.status();
+            assert!(![401, 421].contains(&status.as_u16()), "{reason:?}");
+            assert!(!response.headers().contains_key("www-authenticate"));
+            let fields: Vec<_> = response
+                .headers()
+                .get_all("proxy-authenticate")
+                .iter()
+                .collect();
+            let expected = if status == 407 { given.max(1) } else { 0 };
+            assert_eq!(fields.len(), expected, "{reason:?}");
+        }
+    }
+    let said = Denial::new(DenialReason::CredentialMissing);
+    let response = denial(&said, wants, ID, &pages(), challenges(), Door::Egress);
+    assert_eq!(response.status(), 407);
+    assert!(field(&response, "proxy-status").contains("credential-missing"));
 }
 
 #[test]
@@ -255,7 +328,10 @@ fn retry_after_is_whole_seconds_rounded_up() {
         let said = Denial::new(DenialReason::QuotaExceeded)
             .with_retry_after(Duration::from_millis(millis));
         assert_eq!(
-            field(&denial(&said, wants, ID, &pages(), None), "retry-after"),
+            field(
+                &denial(&said, wants, ID, &pages(), Vec::new(), Door::Ingress),
+                "retry-after"
+            ),
             seconds
         );
     }
@@ -310,7 +386,8 @@ fn the_page_is_allowed_its_own_style_and_nothing_else() {
         wants,
         ID,
         &pages(),
-        None,
+        Vec::new(),
+        Door::Ingress,
     );
     let style = body(&response)
         .split_once("<style>")
@@ -337,7 +414,8 @@ fn a_problem_reads_well() {
         prefer(Format::Problem, Language::English),
         ID,
         &pages(),
-        None,
+        Vec::new(),
+        Door::Ingress,
     );
     insta::assert_snapshot!(body(&response).replace(",\"", ",\n\""), @r#"
     {"type":"urn:masugata:denial:posture-stale",
@@ -392,7 +470,14 @@ fn callers_of_grpc_are_told_in_its_own_words() {
         ..prefer(Format::Problem, Language::English)
     };
     let told = |reason: DenialReason| {
-        let response = denial(&Denial::new(reason), wants, ID, &pages(), None);
+        let response = denial(
+            &Denial::new(reason),
+            wants,
+            ID,
+            &pages(),
+            Vec::new(),
+            Door::Ingress,
+        );
         (
             field(&response, "grpc-status").to_owned(),
             field(&response, "grpc-message").to_owned(),
@@ -429,7 +514,14 @@ fn sample_pages() {
     ];
     for (name, said) in samples {
         for language in LANGUAGES {
-            let page = denial(&said, prefer(Format::Page, language), ID, &pages, None);
+            let page = denial(
+                &said,
+                prefer(Format::Page, language),
+                ID,
+                &pages,
+                Vec::new(),
+                Door::Ingress,
+            );
             let file = directory.join(format!("{name}-{}.html", language.tag()));
             std::fs::write(file, page.body()).unwrap();
         }

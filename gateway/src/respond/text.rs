@@ -19,7 +19,7 @@ pub(super) struct Words {
     pub(super) remedy: &'static str,
 }
 
-const fn words(title: &'static str, what: &'static str, remedy: &'static str) -> Words {
+pub(super) const fn words(title: &'static str, what: &'static str, remedy: &'static str) -> Words {
     Words {
         title,
         what,

@@ -7,11 +7,13 @@ use masugata_certs::DeviceAuthorities;
 use masugata_policy::{Known, PolicySet, PolicySource, Timestamp};
 
 use super::apps::{build_apps, build_routes, services};
+use super::egress::EgressState;
 use super::trust::{TlsTime, Trust, profile};
 use super::{Environment, Networks, State, Zone};
 use crate::assertion::AssertionSigner;
 use crate::config::error::{LoadError, Problem};
 use crate::config::{self, Config, Loaded};
+use crate::destination::builtin;
 use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
@@ -84,12 +86,36 @@ impl State {
             .as_ref()
             .and_then(|apps| problems.collect(build_routes(&config, apps)));
 
+        let egress = problems.collect(EgressState::build(
+            &config,
+            previous,
+            &instance,
+            (&terms, &limits),
+            environment,
+        ));
+        if config.egress.is_some()
+            && let Some(policies) = &policies
+        {
+            let opening = policies.opens_everything();
+            problems.0.extend(opening.into_iter().map(of_policy));
+        }
+
         let Problems(found) = problems;
-        let (Some(policies), Some(trust), Some(issuers), Some(signer), Some(apps), Some(routes)) =
-            (policies, trust, issuers, signer, apps, routes)
+        let (
+            Some(policies),
+            Some(trust),
+            Some(issuers),
+            Some(signer),
+            Some(apps),
+            Some(routes),
+            Some(egress),
+        ) = (policies, trust, issuers, signer, apps, routes, egress)
         else {
             return Err(LoadError { problems: found });
         };
+        if !found.is_empty() {
+            return Err(LoadError { problems: found });
+        }
         let mut state = Self {
             generation: previous.map_or(1, |state| state.generation.saturating_add(1)),
             tls: trust.tls,
@@ -109,6 +135,7 @@ impl State {
             services: services(&config),
             routes,
             apps,
+            egress,
             policies,
             networks: Networks::build(&config.networks),
             zone: Zone::new(config.time_zone.clone()),
@@ -189,6 +216,14 @@ impl State {
                 ));
             }
         }
+        if let Some(door) = &self.config.egress
+            && !is_covered(&door.name, &names)
+        {
+            missing.push(format!(
+                "no server certificate has the name `{}` of the proxy, so clients cannot reach it",
+                door.name
+            ));
+        }
         missing
     }
 
@@ -211,6 +246,10 @@ impl State {
             .iter()
             .map(|network| network.name.as_str())
             .collect();
+        let door = config.egress.as_ref();
+        let cloud_services: Option<Vec<&str>> =
+            door.map(|door| door.services.iter().map(|it| it.name.as_str()).collect());
+        let categories = door.map(known_categories);
         self.policies.unknown_names(&Known {
             apps: Some(&apps),
             // A starter set names groups that are not in use yet.
@@ -219,10 +258,22 @@ impl State {
             issuers: Some(&issuers),
             networks: Some(&networks),
             device_groups: None,
-            categories: None,
-            cloud_services: None,
+            categories: categories.as_deref(),
+            cloud_services: cloud_services.as_deref(),
         })
     }
+}
+
+/// Categories that something gives: a list, a service, or the program itself.
+fn known_categories(door: &config::egress::Egress) -> Vec<&str> {
+    let of_feeds = door.feeds.iter().flat_map(|feed| &feed.categories);
+    let of_services = door.services.iter().flat_map(|service| &service.categories);
+    of_feeds
+        .chain(of_services)
+        .map(String::as_str)
+        .chain(builtin::FEEDS.iter().map(|feed| feed.category))
+        .chain(["look-alike", "mixed-script"])
+        .collect()
 }
 
 /// Whether one of the names of certificates stands for a host pattern: equal to it, or a wildcard of its parent domain.

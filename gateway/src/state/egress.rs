@@ -1,16 +1,23 @@
 //! What the second door needs beside the policies: lists, names, addresses, tunnels, and what it remembers of devices.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use masugata_policy::{Authentication, Credential, Timestamp};
+
+use tokio::net::TcpStream;
 
 use super::build::{Problems, problem};
 use super::{Environment, State};
 use crate::config::error::LoadError;
 use crate::config::{self, Config};
-use crate::destination::{Catalogue, FeedEnvironment, Service};
+use crate::destination::{Catalogue, Connect, FeedEnvironment, FeedReport, Service};
+use crate::egress::dial::dial;
 use crate::egress::guard::{Guard, Listeners, OwnAddresses};
 use crate::egress::password::PasswordKey;
 use crate::egress::plain::Plain;
@@ -18,6 +25,7 @@ use crate::egress::refusals::Refusals;
 use crate::egress::resolver::{self, Resolver};
 use crate::egress::tunnels::{TunnelBounds, Tunnels};
 use crate::forward::Instance;
+use crate::gateway::Shared;
 use crate::limits::quota::{AppLimits, Limits};
 use crate::metrics::AppMetrics;
 use crate::upstream::TlsTerms;
@@ -30,14 +38,17 @@ pub(crate) struct EgressState {
     pub(crate) config: Arc<config::egress::Egress>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) resolver: Arc<Resolver>,
-    pub(crate) guard: Guard,
+    pub(crate) guard: Arc<Guard>,
     /// Where we listen ourselves; filled in once all sockets are bound.
     pub(crate) listeners: Arc<Listeners>,
+    road: Road,
+    roads: Arc<Roads>,
+    pub(crate) news: Arc<News>,
     pub(crate) plain: Arc<Plain>,
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) alerts: Arc<Alerts>,
-    pub(crate) password_key: Option<PasswordKey>,
+    pub(crate) password_key: Option<Arc<PasswordKey>>,
     /// How every owner is known: by the certificate of the device, which is one factor.
     pub(crate) owner: Arc<Authentication>,
     pub(crate) limits: AppLimits,
@@ -63,14 +74,13 @@ impl EgressState {
         let before = previous.and_then(|state| state.egress.as_ref());
         let mut problems = Problems::default();
         let listeners = before.map_or_else(Arc::default, |old| Arc::clone(&old.listeners));
-        let guard = Guard::new(
+        let guard = Arc::new(Guard::new(
             &egress.reach,
             OwnAddresses {
                 listeners: Arc::clone(&listeners),
                 ranges: egress.own_addresses.clone(),
             },
-        );
-        let catalogue = problems.collect(catalogue(config, egress, before, environment));
+        ));
         let resolver = Resolver::build(
             &egress.resolver,
             &egress.addresses,
@@ -85,16 +95,29 @@ impl EgressState {
             problem(file, format!("`egress.resolver`: {error}"), None)
         }));
         let password_key = egress.password_key.as_deref().map(PasswordKey::read);
-        let password_key = problems.collect(password_key.transpose().map_err(|error| {
-            let file = egress.password_key.as_deref().unwrap_or(&config.path);
-            problem(file, error.to_string(), None)
-        }));
-        let Problems(found) = problems;
-        let (Some(catalogue), Some(resolver), Some(password_key)) =
-            (catalogue, resolver, password_key)
-        else {
-            return Err(LoadError { problems: found });
+        let password_key = problems.collect(
+            password_key
+                .transpose()
+                .map_err(|error| problem(&error.path, error.message, None)),
+        );
+        let known = before.and_then(|old| old.password_key.as_ref());
+        let password_key = password_key.map(|key| key.map(|key| key.or_previous(known)));
+        let (Some(resolver), Some(password_key)) = (resolver, password_key) else {
+            return Err(LoadError {
+                problems: problems.0,
+            });
         };
+        let road = Road {
+            resolver: Arc::clone(&resolver),
+            guard: Arc::clone(&guard),
+            patience: egress.timeouts.connect,
+        };
+        let roads = before.map_or_else(
+            || Arc::new(Roads(ArcSwap::from_pointee(road.clone()))),
+            |old| Arc::clone(&old.roads),
+        );
+        let news = before.map_or_else(Arc::default, |old| Arc::clone(&old.news));
+        let catalogue = catalogue(config, egress, before, (&roads, &news), environment)?;
         Ok(Some(Arc::new(Self {
             config: Arc::new(egress.clone()),
             plain: Plain::build(&egress.timeouts, instance, before.map(|old| &old.plain)),
@@ -114,6 +137,9 @@ impl EgressState {
             resolver,
             guard,
             listeners,
+            road,
+            roads,
+            news,
             password_key,
         })))
     }
@@ -121,6 +147,8 @@ impl EgressState {
     /// Puts in force what outlives configurations. Once this one is in force itself: another may still have been refused.
     pub(crate) fn take_over(&self) {
         self.tunnels.set_bounds(bounds(&self.config));
+        self.refusals.keep(self.config.refusals_per_device);
+        self.roads.0.store(Arc::new(self.road.clone()));
     }
 
     /// Whether the port is open, for every destination or for that service.
@@ -135,8 +163,10 @@ fn catalogue(
     config: &Config,
     egress: &config::egress::Egress,
     before: Option<&Arc<EgressState>>,
+    (roads, news): (&Arc<Roads>, &Arc<News>),
     environment: &Environment,
 ) -> Result<Arc<Catalogue>, LoadError> {
+    let news = Arc::clone(news);
     let built = Catalogue::build(
         &egress.feeds,
         &egress.services,
@@ -145,9 +175,82 @@ fn catalogue(
         before.map(|old| &old.catalogue),
         &FeedEnvironment {
             clock: Arc::clone(&environment.clock),
+            entropy: Arc::clone(&environment.entropy),
+            connect: Arc::clone(roads) as Arc<dyn Connect>,
+            report: Arc::new(move |report| news.tell(report)),
         },
     );
-    built.map_err(|_| problem(&config.path, "x", None))
+    built.map_err(|problems| LoadError {
+        problems: problems
+            .into_iter()
+            .flat_map(|found| problem(&config.path, found.to_string(), None).problems)
+            .collect(),
+    })
+}
+
+/// The way to servers of lists: as to any other destination, by the resolver and past the guard. Lists outlive
+/// configurations; the one in force counts.
+pub(crate) struct Roads(ArcSwap<Road>);
+
+#[derive(Clone)]
+struct Road {
+    resolver: Arc<Resolver>,
+    guard: Arc<Guard>,
+    patience: Duration,
+}
+
+impl Connect for Roads {
+    fn connect(&self, host: Box<str>, port: u16) -> BoxFuture<'static, io::Result<TcpStream>> {
+        let road = self.0.load_full();
+        Box::pin(async move {
+            let found = match host.parse::<IpAddr>() {
+                Ok(address) => vec![SocketAddr::new(address, port)],
+                Err(_name) => road.resolver.resolve(&host, port).await?,
+            };
+            let checked = road.guard.check(&host, found).map_err(io::Error::other)?;
+            let (stream, _at) = dial(&checked, road.patience)
+                .await
+                .map_err(io::Error::other)?;
+            Ok(stream)
+        })
+    }
+}
+
+/// Whom to tell what becomes of lists: the gateway, once it runs.
+#[derive(Default)]
+pub(crate) struct News(OnceLock<Weak<Shared>>);
+
+impl News {
+    pub(crate) fn goes_to(&self, shared: &Arc<Shared>) {
+        let _known = self.0.set(Arc::downgrade(shared));
+    }
+
+    fn tell(&self, report: &FeedReport<'_>) {
+        let Some(shared) = self.0.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        match report {
+            FeedReport::Loaded {
+                feed,
+                version,
+                entries,
+            } => {
+                tracing::info!(feed, version, entries, "list loaded");
+                shared.record(
+                    "feed-loaded",
+                    format!("feed={feed} version={version} entries={entries}"),
+                );
+            }
+            FeedReport::Refused { feed, fault } => {
+                tracing::warn!(feed, %fault, "list refused, the last good copy stays");
+                shared.record("feed-refused", format!("feed={feed} {fault}"));
+            }
+            // Servers are away now and then; the age of the list tells when that matters.
+            FeedReport::Unreachable { feed, fault } => {
+                tracing::warn!(feed, %fault, "list not fetched, the last good copy stays");
+            }
+        }
+    }
 }
 
 fn bounds(config: &config::egress::Egress) -> TunnelBounds {
@@ -173,7 +276,9 @@ const ALERTS: usize = 8_192;
 
 /// Which alerts have been told, so that a program that tries again ten times a second is told of once an hour.
 #[derive(Debug, Default)]
-pub(crate) struct Alerts(Mutex<AHashMap<(Box<str>, Box<str>), Timestamp>>);
+pub(crate) struct Alerts(Mutex<AHashMap<DeviceAndSite, Timestamp>>);
+
+type DeviceAndSite = (Box<str>, Box<str>);
 
 impl Alerts {
     /// Whether an alert about `site`, asked for by `device`, is worth telling; from then on it is not. When too many are

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use masugata_policy::Principal;
@@ -6,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::audit::event::{Handshake, Presented, Stranger};
+use crate::audit::event::{DestinationRecord, Handshake, Presented, Stranger};
 use crate::audit::fixtures::{
     NOW, completion, decision, egress_decision, full_decision, operation,
 };

@@ -7,6 +7,8 @@
 mod bearer;
 mod credential;
 pub(super) mod device;
+mod owner;
+mod password;
 mod service;
 
 use std::sync::Arc;
@@ -17,16 +19,19 @@ use super::asked::Asked;
 use super::route::Routed;
 use crate::audit::trail::Facts;
 use crate::config::Requirements;
+use crate::config::egress::AcceptedCredentials;
+use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
+use crate::egress::password::PasswordKey;
 use crate::exchange::Exchange;
 use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
-use crate::state::State;
+use crate::state::{EgressState, State};
 use credential::Presented;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
 /// What a verified credential yields, whichever kind it was.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) principal: Arc<Principal>,
     pub(crate) authentication: Arc<Authentication>,
@@ -36,12 +41,16 @@ pub(crate) struct Credentials {
 }
 
 /// Where credentials come from, so that their source can be asked again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Source {
     /// What a token said.
     Token(Arc<Identity>),
     /// A service account, by the device it runs on.
     Service,
+    /// The device's enrolled owner.
+    Owner,
+    /// A proxy password, sealed with this key.
+    Password(Arc<PasswordKey>),
 }
 
 impl Credentials {
@@ -50,7 +59,7 @@ impl Credentials {
     pub(super) fn still_good(
         &self,
         state: &State,
-        device: &Device,
+        (device, connection): (&Device, &Connection),
         now: Timestamp,
     ) -> Result<Self, Denial> {
         match &self.source {
@@ -70,6 +79,26 @@ impl Credentials {
                     authentication: Arc::clone(&account.authentication),
                     ..self.clone()
                 })
+            }
+            Source::Owner => {
+                let owner = owner::of(state, connection)
+                    .filter(|owner| owner.id() == self.principal.id())
+                    .filter(|_| accepted(state).is_some_and(|ways| ways.owner))
+                    .ok_or(DenialReason::CredentialInvalid)?;
+                Ok(Self {
+                    principal: Arc::clone(owner),
+                    ..self.clone()
+                })
+            }
+            Source::Password(key) => {
+                // The same file is the same key over all reloads; another one ends all passwords.
+                let egress = state.egress.as_ref();
+                egress
+                    .and_then(|egress| egress.password_key.as_ref())
+                    .filter(|current| Arc::ptr_eq(current, key))
+                    .filter(|_| accepted(state).is_some_and(|ways| ways.password))
+                    .ok_or(DenialReason::CredentialInvalid)?;
+                Ok(self.clone())
             }
         }
     }
@@ -92,6 +121,9 @@ impl Authenticated {
     pub(super) fn device(&self) -> &Device {
         &self.device
     }
+    pub(super) fn principal(&self) -> &Principal {
+        &self.credentials.principal
+    }
 }
 
 /// The answer of one way to sign in.
@@ -113,6 +145,9 @@ pub(super) async fn establish(
 
     let offer = match &routed.asked {
         Asked::App(_) => to_app(shared, state, &routed.exchange, &device).await,
+        Asked::Destination(errand) => {
+            to_destination(shared, state, &errand.egress, &routed.exchange, &device).await
+        }
     };
     let credentials = match offer {
         Offer::Verified(credentials) => credentials,
@@ -129,6 +164,13 @@ pub(super) async fn establish(
     })
 }
 
+fn accepted(state: &State) -> Option<AcceptedCredentials> {
+    state
+        .egress
+        .as_ref()
+        .map(|egress| egress.config.credentials)
+}
+
 /// The ways to sign in to an app.
 async fn to_app(shared: &Shared, state: &State, exchange: &Exchange, device: &Device) -> Offer {
     let connection = &exchange.connection;
@@ -138,6 +180,34 @@ async fn to_app(shared: &Shared, state: &State, exchange: &Exchange, device: &De
             bearer::offer(shared, state, connection, token, exchange.received_at).await
         }
         Presented::Basic(_) => Offer::Failed(credential::not_taken()),
+        Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
+    }
+}
+
+/// The ways to sign in to the proxy. `Authorization` is for whoever is behind it.
+async fn to_destination(
+    shared: &Shared,
+    state: &State,
+    egress: &EgressState,
+    exchange: &Exchange,
+    device: &Device,
+) -> Offer {
+    let connection = &exchange.connection;
+    let now = exchange.received_at;
+    let accepted = egress.config.credentials;
+    match credential::presented(&exchange.head.headers, PROXY_AUTHORIZATION) {
+        Presented::Nothing => match service::offer(state, connection, device) {
+            Offer::Absent => owner::offer(state, egress, connection),
+            offered @ (Offer::Verified(_) | Offer::Failed(_)) => offered,
+        },
+        Presented::Bearer(token) if accepted.token => {
+            bearer::offer(shared, state, connection, token, now).await
+        }
+        Presented::Basic(pair) if accepted.password => match &egress.password_key {
+            Some(key) => password::offer(shared, key, connection, pair, now),
+            None => Offer::Failed(credential::not_taken()),
+        },
+        Presented::Bearer(_) | Presented::Basic(_) => Offer::Failed(credential::not_taken()),
         Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
     }
 }

@@ -12,7 +12,7 @@ use super::bearer::count;
 use super::{Credentials, Offer, Source, credential};
 use crate::connection::Connection;
 use crate::denial::Denial;
-use crate::egress::password::PasswordKey;
+use crate::egress::password::{CredentialFault, PasswordKey};
 use crate::gateway::Shared;
 use crate::limits::lockout;
 
@@ -25,7 +25,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Opens the password in `pair`, which is still encoded. The user-id says nothing: programs insist on one.
 pub(super) fn offer(
     shared: &Shared,
-    key: &PasswordKey,
+    key: &Arc<PasswordKey>,
     connection: &Connection,
     pair: &str,
     now: Timestamp,
@@ -46,7 +46,7 @@ pub(super) fn offer(
 }
 
 fn open(
-    key: &PasswordKey,
+    key: &Arc<PasswordKey>,
     connection: &Connection,
     pair: &str,
     now: Timestamp,
@@ -62,11 +62,17 @@ fn open(
     let peer = connection
         .device()
         .ok_or_else(|| credential::malformed("a password without a device"))?;
-    let opened = key.open(password, peer.thumbprint(), now)?;
+    let opened = key
+        .open(password, peer.thumbprint(), now)
+        .map_err(refused)?;
     Ok(Credentials {
         principal: Arc::clone(&opened.principal),
         authentication: Arc::clone(&opened.authentication),
         expires_at: opened.expires_at,
-        source: Source::Password(opened),
+        source: Source::Password(Arc::clone(key)),
     })
+}
+
+fn refused(fault: CredentialFault) -> Denial {
+    Denial::new(fault.reason()).with_detail(fault.to_string())
 }

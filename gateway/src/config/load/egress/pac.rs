@@ -5,6 +5,7 @@ use crate::config::defaults::egress as defaults;
 use crate::config::egress::{DomainPattern, Pac, PacElsewhere, PacFile, PacScope};
 use crate::config::raw::egress as raw;
 use crate::config::text::{At, Text, quoted};
+use crate::destination::pac;
 
 impl Builder<'_> {
     pub(super) fn pac(
@@ -142,5 +143,15 @@ impl Builder<'_> {
         }
     }
 
-    fn check_size(&mut self, _file: &PacFile, _proxies: &[String], _own: &[String], _at: usize) {}
+    fn check_size(&mut self, file: &PacFile, proxies: &[String], own: &[String], at: usize) {
+        let own: Vec<_> = own.iter().map(String::as_str).collect();
+        let bytes = pac::text(file, proxies, &own).len();
+        if bytes > pac::MAX_BYTES {
+            self.report.error(
+                at,
+                format!("PAC file {} would have {bytes} bytes", quoted(&file.name)),
+                "browsers read at most 1 MiB; write domains instead of their hosts, or `everything = true`".to_owned(),
+            );
+        }
+    }
 }

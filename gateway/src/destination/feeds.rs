@@ -1,1 +1,0 @@
-//! Lists from files and over HTTPS: fetched on schedule, verified, the last good copy kept.

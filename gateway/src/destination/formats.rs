@@ -1,1 +1,0 @@
-//! The syntaxes of lists, one parser each.
