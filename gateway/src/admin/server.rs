@@ -315,7 +315,7 @@ mod tests {
         connection: close
         content-length: 125
 
-        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config and /lockouts"}
+        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config, /lockouts and /tunnels"}
         "#);
     }
 

@@ -14,6 +14,7 @@ use crate::assertion::AssertionSigner;
 use crate::config::error::{LoadError, Problem};
 use crate::config::{self, Config, Loaded};
 use crate::destination::builtin;
+use crate::destination::name::{self, Suffix};
 use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
@@ -98,6 +99,7 @@ impl State {
         {
             let opening = policies.opens_everything();
             problems.0.extend(opening.into_iter().map(of_policy));
+            problems.0.extend(public_suffixes(&config, policies));
         }
 
         let Problems(found) = problems;
@@ -262,6 +264,21 @@ impl State {
             cloud_services: cloud_services.as_deref(),
         })
     }
+}
+
+/// A policy about `co.jp` would be about half a country.
+fn public_suffixes(config: &Config, policies: &PolicySet) -> Vec<Problem> {
+    let mut domains = policies.mentioned_domains();
+    domains.sort_unstable();
+    let suffixes = domains
+        .into_iter()
+        .filter(|domain| name::suffix(domain).is_some_and(|found| found != Suffix::Unknown));
+    let problems = suffixes.flat_map(|domain| {
+        let message = format!("a policy names the domain `{domain}`, which is a public suffix");
+        let help = "below it are the sites of strangers; name the site, as in `example.co.jp`";
+        problem(&config.path, message, Some(help)).problems
+    });
+    problems.collect()
 }
 
 /// Categories that something gives: a list, a service, or the program itself.
