@@ -20,6 +20,7 @@ mod decision;
 mod demo;
 mod denials;
 mod device;
+mod egress_pac;
 mod grpc;
 mod handshakes;
 mod http2_frames;
