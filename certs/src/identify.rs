@@ -72,6 +72,17 @@ pub(crate) fn peer_from_chain(
     }
 }
 
+/// Whom a certificate names, and its SHA-256, without believing a word of it: for those who hold the file, not for those
+/// who present it.
+///
+/// # Errors
+/// When it cannot be read, or does not name exactly one device.
+pub fn claim_of(leaf: &CertificateDer<'_>) -> Result<(DeviceIdentity, [u8; 32]), IdentityError> {
+    let thumbprint = thumbprint(leaf);
+    let leaf = parse(leaf, 1).map_err(|_| IdentityError::Malformed)?;
+    Ok((identity(&leaf, &thumbprint)?, thumbprint))
+}
+
 /// The first kind of name that is present, in the order of the enum.
 pub(crate) fn identity(
     leaf: &X509Certificate<'_>,

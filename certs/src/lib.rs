@@ -34,7 +34,7 @@ mod testing;
 pub use bundle::DeviceAuthorities;
 pub use client::{ClientIdentity, ClientOptions, Roots, client_config};
 pub use error::{CertError, CrlError, IdentityError, InFile, IssueError};
-pub use identify::peer_of;
+pub use identify::{claim_of, peer_of};
 pub use identity::{DeviceIdentity, Peer, VerifiedPeer};
 pub use inspect::{CertificateSummary, certificates, summarize, thumbprint};
 pub use issue::{Authority, DeviceSubject, Issued, Revoked, Validity};

@@ -175,9 +175,9 @@ pub(crate) async fn load_to_watch(loaded: Loaded) -> (Loaded, Fingerprints) {
     }
 }
 
-/// Reloads when a file that the configuration names has changed in content, also if that was since `seen`. Directories
-/// are watched, not files, because editors and Kubernetes replace files instead of writing them; the one with the record
-/// in it is not, but looked at.
+/// Reloads when a file that the configuration names has changed in content since `seen`. Directories are watched, not
+/// files, because editors and Kubernetes replace files instead of writing them; the one with the record in it is not,
+/// but looked at.
 pub(crate) fn watch(
     shared: Arc<Shared>,
     path: PathBuf,

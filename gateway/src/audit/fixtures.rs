@@ -289,6 +289,38 @@ pub(crate) fn trail() -> Arc<CompletionTrail> {
         let auditor = open(&log);
         (directory, auditor)
     });
+    permitted_on(auditor)
+}
+
+/// A completion on a record of its own, which can be read.
+pub(crate) struct Watched {
+    _directory: TempDir,
+    log: PathBuf,
+    auditor: Auditor,
+    pub(crate) trail: Arc<CompletionTrail>,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Self {
+        let (directory, log) = place();
+        let auditor = open(&log);
+        Self {
+            _directory: directory,
+            log,
+            trail: permitted_on(&auditor),
+            auditor,
+        }
+    }
+
+    /// The completion, once it is written.
+    pub(crate) fn completion(&self) -> Option<Value> {
+        self.auditor.flush(PATIENCE);
+        let mut lines = lines(&self.log).into_iter();
+        lines.find(|line| line.get("type").is_some_and(|kind| kind == "completion"))
+    }
+}
+
+fn permitted_on(auditor: &Auditor) -> Arc<CompletionTrail> {
     let mut trail = Trail::open(
         auditor,
         Opening {

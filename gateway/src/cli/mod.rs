@@ -2,9 +2,11 @@
 
 pub mod audit;
 mod check;
+mod connect;
 mod destinations;
 pub mod logging;
 mod printer;
+mod proxy_password;
 pub(crate) mod run;
 
 use std::path::PathBuf;
@@ -59,6 +61,15 @@ enum Command {
     ///
     /// Everything is kept in one directory and used again. It listens on loopback only.
     Demo(crate::demo::Arguments),
+    /// Give programs that cannot speak TLS to a proxy a local one, which goes through the gateway
+    ///
+    /// Takes plain HTTP proxying on loopback and carries it over HTTP/2 with this device's certificate. Refusals of the
+    /// gateway are passed on as they are. Prints `ready` when programs may come; ends with SIGTERM or SIGINT.
+    Connect(connect::Arguments),
+    /// Make a proxy password for a device, for programs that can only do Basic
+    ///
+    /// Needs the configuration and its key file. Prints the password, and on standard error how long it counts.
+    ProxyPassword(proxy_password::Arguments),
     /// Work with the record
     Audit {
         #[command(subcommand)]
@@ -79,6 +90,8 @@ pub fn main() -> ExitCode {
         } => printer.out(masugata_policy::schema_text()),
         Command::Check { config, .. } => check::check(&config, &mut printer),
         Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
+        Command::Connect(arguments) => connect::run(&arguments, &mut printer),
+        Command::ProxyPassword(arguments) => proxy_password::run(&arguments, &mut printer),
         Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }
 }

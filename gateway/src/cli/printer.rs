@@ -24,6 +24,11 @@ impl Printer {
         ExitCode::SUCCESS
     }
 
+    /// What the reader of the output should know, beside it.
+    pub(crate) fn note(&mut self, text: impl AsRef<str>) {
+        let _ = writeln!(self.err, "{}", text.as_ref().trim_end_matches('\n'));
+    }
+
     /// What went wrong; the exit code says how.
     pub(crate) fn fail(&mut self, code: u8, text: impl AsRef<str>) -> ExitCode {
         let _ = writeln!(self.err, "{}", text.as_ref().trim_end_matches('\n'));

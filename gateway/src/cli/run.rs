@@ -77,6 +77,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub(super) async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reloads and reopens the record.

@@ -82,6 +82,8 @@ pub struct AppForward {
     pub(super) max_body_bytes: Option<u64>,
     pub(super) upgrades: bool,
     pub(super) forward_authorization: bool,
+    /// See [`headers::RequestFacts`].
+    pub(super) disclose: bool,
     pub(super) instance: Arc<Instance>,
 }
 
@@ -134,6 +136,35 @@ impl AppForward {
             max_body_bytes: app.max_body_bytes,
             upgrades: app.upgrades,
             forward_authorization: app.forward_authorization,
+            disclose: true,
+            instance: Arc::clone(instance),
+        }))
+    }
+
+    /// Prepares somebody on the Internet, whose addresses `group` has been given: told nothing about the client, and
+    /// addressed as `host`, whatever the client wrote (RFC 9112 §3.2.2).
+    ///
+    /// # Errors
+    /// When `host` is none.
+    pub(crate) fn abroad(
+        group: Arc<Group>,
+        host: &Authority,
+        timeouts: &Timeouts,
+        instance: &Arc<Instance>,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        let value = HeaderValue::from_str(host.as_str())
+            .map_err(|_| UpstreamError::plain(format!("`{host}` is not a host")))?;
+        Ok(Arc::new(Self {
+            group,
+            request_edits: Edits::default(),
+            response_edits: Edits::default(),
+            rewrite: None,
+            host: HostChoice::Literal(value, host.clone()),
+            timeouts: timeouts.clone(),
+            max_body_bytes: None,
+            upgrades: true,
+            forward_authorization: true,
+            disclose: false,
             instance: Arc::clone(instance),
         }))
     }

@@ -52,6 +52,9 @@ pub(super) struct RequestFacts<'a> {
     pub(super) request_id: RequestId,
     pub(super) assertion: Option<HeaderValue>,
     pub(super) forward_authorization: bool,
+    /// The next hop is an app of ours: it is told who asks, and may believe it. Otherwise it is somebody on the Internet,
+    /// who is told nothing about the client.
+    pub(super) disclose: bool,
     pub(super) via: &'a HeaderValue,
     pub(super) edits: &'a Edits,
 }
@@ -76,9 +79,19 @@ enum Fate {
 /// Makes the fields of a request those of the next request. `Host`, `TE` and `Connection` are left to be set when the
 /// next hop is known.
 pub(super) fn prepare_request(headers: &mut HeaderMap, facts: RequestFacts<'_>) -> Taken {
-    let taken = strip_request(headers, facts.trusted, facts.forward_authorization);
+    let taken = strip_request(headers, |name| {
+        if facts.disclose {
+            fate(name, facts.trusted, facts.forward_authorization)
+        } else {
+            fate_abroad(name)
+        }
+    });
     facts.edits.apply(headers);
     headers.reserve(8);
+    if !facts.disclose {
+        append_via(headers, facts.via);
+        return taken;
+    }
     set_forwarding(headers, &facts);
     append_via(headers, facts.via);
     headers.insert(REQUEST_ID.clone(), request_id_value(facts.request_id));
@@ -89,12 +102,12 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, facts: RequestFacts<'_>) 
 }
 
 /// Takes off what is for this hop only, what only we may say, and what the app is not to see.
-fn strip_request(headers: &mut HeaderMap, trusted: bool, forward_authorization: bool) -> Taken {
+fn strip_request(headers: &mut HeaderMap, fate: impl Fn(&str) -> Fate) -> Taken {
     let mut taken = Taken::default();
     let mut remove: Vec<HeaderName> = Vec::new();
     let (mut connection, mut te, mut cookie) = (false, false, false);
     for name in headers.keys() {
-        match fate(name.as_str(), trusted, forward_authorization) {
+        match fate(name.as_str()) {
             Fate::Keep => {}
             Fate::Remove => remove.push(name.clone()),
             Fate::Connection => connection = true,
@@ -194,6 +207,28 @@ fn fate(name: &str, trusted: bool, forward_authorization: bool) -> Fate {
         _ => false,
     };
     if removed { Fate::Remove } else { Fate::Keep }
+}
+
+/// What becomes of a field on its way to the Internet: what ends here is taken off, and what tells of the network behind
+/// us. Everything else is between client and origin, `Authorization` included.
+fn fate_abroad(name: &str) -> Fate {
+    match name {
+        "connection" => Fate::Connection,
+        "te" => Fate::Te,
+        // HTTP/2 clients send it in pieces.
+        "cookie" => Fate::Cookie,
+        "transfer-encoding" | "keep-alive" | "upgrade" | "http2-settings" | "forwarded" => {
+            Fate::Remove
+        }
+        "proxy-connection"
+        | "proxy-authorization"
+        | "proxy-authenticate"
+        | "proxy"
+        | "x-real-ip"
+        | "x-client-ip" => Fate::Remove,
+        _ if begins(name, "masugata") || begins(name, "x-forwarded") => Fate::Remove,
+        _ => Fate::Keep,
+    }
 }
 
 /// Names by which applications are told who the user is, when somebody in front of them has found out, and names that

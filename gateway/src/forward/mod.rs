@@ -6,7 +6,7 @@ mod app;
 mod body;
 pub mod headers;
 mod reverse;
-mod tunnel;
+pub(crate) mod tunnel;
 mod upgrade;
 pub mod uri;
 mod watch;
@@ -64,6 +64,8 @@ pub trait Lease: Send + Sync + 'static {
     /// Whoever carries the exchange says, about once a second, that it was able to look at it. A client that takes
     /// nothing keeps it from that.
     fn is_carried(&self) {}
+    /// Whoever carries the exchange has cut it for this reason.
+    fn refused(&self, _reason: DenialReason) {}
 }
 
 /// See [`Lease::cut_off`].

@@ -72,6 +72,7 @@ pub async fn forward(outbound: Outbound) -> Result<Response<Body>, ForwardError>
             request_id,
             assertion,
             forward_authorization: app.forward_authorization,
+            disclose: app.disclose,
             via: app.instance.via(head.version),
             edits: &app.request_edits,
         },

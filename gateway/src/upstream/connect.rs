@@ -106,16 +106,32 @@ fn tls_failure(error: io::Error) -> ForwardError {
     }
 }
 
-/// Tries the server's addresses in turn, each with a head start over the next; the first to answer wins.
+/// Connects to one of the server's addresses.
 async fn reach(server: &Server) -> Result<TcpStream, ForwardError> {
+    if let Some(pinned) = server.pinned() {
+        return race(pinned.to_vec())
+            .await
+            .map_err(ForwardError::Unreachable);
+    }
     let (host, port) = server.endpoint();
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
         .map_err(ForwardError::Unresolved)?
         .collect();
+    if addresses.is_empty() {
+        return Err(ForwardError::Unresolved(io::ErrorKind::NotFound.into()));
+    }
+    race(addresses).await.map_err(ForwardError::Unreachable)
+}
+
+/// Tries addresses in turn, each with a head start over the next; the first to answer wins.
+///
+/// # Errors
+/// What the last of them said; `NotFound` when there are none.
+pub(crate) async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut rest = interleaved(addresses).into_iter();
     let Some(first) = rest.next() else {
-        return Err(ForwardError::Unresolved(io::ErrorKind::NotFound.into()));
+        return Err(io::ErrorKind::NotFound.into());
     };
     let mut attempts = JoinSet::new();
     attempts.spawn(connect(first));
@@ -128,11 +144,11 @@ async fn reach(server: &Server) -> Result<TcpStream, ForwardError> {
                     last = error;
                     match rest.next() {
                         Some(address) => { attempts.spawn(connect(address)); }
-                        None if attempts.is_empty() => return Err(ForwardError::Unreachable(last)),
+                        None if attempts.is_empty() => return Err(last),
                         None => {}
                     }
                 }
-                Err(_) if attempts.is_empty() => return Err(ForwardError::Unreachable(last)),
+                Err(_) if attempts.is_empty() => return Err(last),
                 Err(_) => {}
             },
             () = tokio::time::sleep(ATTEMPT_DELAY), if rest.len() > 0 => {
@@ -156,7 +172,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Address families in turn, starting with the one the resolver prefers (RFC 8305 §4).
-fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (preferred, other): (Vec<_>, Vec<_>) = addresses
         .into_iter()

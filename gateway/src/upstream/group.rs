@@ -6,6 +6,7 @@
 //! but never the last one: a single server that is restarted must be reachable the moment it is back.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -91,6 +92,39 @@ impl Group {
             fingerprint,
             _tasks: tasks.drop_guard(),
         }))
+    }
+
+    /// A group of one server without TLS that is reached at these addresses and no others. It has no tasks of its own:
+    /// whoever makes many of them keeps house for all, moves `ticks` on every [`TICK`] and calls [`Group::sweep`].
+    ///
+    /// # Errors
+    /// When the definition does not name exactly one server.
+    pub(crate) fn pinned(
+        name: &str,
+        upstream: &Upstream,
+        connect_timeout: Duration,
+        addresses: &[SocketAddr],
+        ticks: &Arc<AtomicU64>,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        let [definition] = upstream.servers.as_slice() else {
+            return Err(UpstreamError::plain("a pinned group has one server"));
+        };
+        let server = Server::new(definition, upstream, None, connect_timeout, ticks)?;
+        Ok(Arc::new(Self {
+            name: name.into(),
+            servers: vec![Arc::new(server.at(addresses))],
+            next: AtomicUsize::new(0),
+            retries: upstream.retries,
+            fingerprint: [0; 32],
+            _tasks: CancellationToken::new().drop_guard(),
+        }))
+    }
+
+    /// Closes connections that nobody wants.
+    pub(crate) fn sweep(&self) {
+        for server in &self.servers {
+            server.sweep();
+        }
     }
 
     /// The app's name.

@@ -13,10 +13,13 @@ mod tls;
 mod upload;
 mod wire;
 
+pub(crate) use connect::{interleaved, race};
 pub use error::{ForwardError, Retry, UpstreamError};
 pub use group::Group;
 pub(crate) use pool::{Checkout, Link, SendFailure, Want};
 pub use server::Server;
+pub(crate) use server::TICK;
 pub use tls::TlsTerms;
+pub(crate) use tls::system_roots;
 pub(crate) use upload::{RequestBody, UploadEnd, UploadState};
 pub(crate) use wire::Http2Facts;

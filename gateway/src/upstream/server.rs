@@ -1,6 +1,7 @@
 //! One server of an app: where it is, how it fares, and the connections to it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Server {
     scheme: Scheme,
     host: Box<str>,
     port: u16,
+    /// Addresses to connect to, checked by whoever gives them; nothing is looked up then.
+    pinned: Option<Box<[SocketAddr]>>,
     tls: Option<TlsTarget>,
     protocol: UpstreamProtocol,
     /// It has chosen HTTP/2 at least once.
@@ -62,7 +65,7 @@ pub(super) struct TlsTarget {
 }
 
 /// The length of a tick.
-pub(super) const TICK: Duration = Duration::from_millis(500);
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 pub(super) fn ticks_in(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX)
@@ -102,6 +105,7 @@ impl Server {
             scheme: definition.scheme.clone(),
             host: bare.into(),
             port,
+            pinned: None,
             tls,
             protocol: upstream.protocol,
             speaks_http2: AtomicBool::new(upstream.protocol == UpstreamProtocol::Http2),
@@ -119,6 +123,17 @@ impl Server {
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
         })
+    }
+
+    /// The same server, reached at these addresses and no others.
+    #[must_use]
+    pub(super) fn at(mut self, addresses: &[SocketAddr]) -> Self {
+        self.pinned = Some(addresses.into());
+        self
+    }
+
+    pub(super) fn pinned(&self) -> Option<&[SocketAddr]> {
+        self.pinned.as_deref()
     }
 
     /// `host:port`.

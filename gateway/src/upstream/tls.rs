@@ -121,7 +121,11 @@ fn at_fault(tls: &UpstreamTls, files: &TlsFiles, error: &CertError) -> UpstreamE
     }
 }
 
-fn system_roots() -> Result<Roots<'static>, UpstreamError> {
+/// The system's CAs.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn system_roots() -> Result<Roots<'static>, UpstreamError> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a system root certificate cannot be read");

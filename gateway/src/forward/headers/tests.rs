@@ -15,15 +15,20 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
 
 fn stripped(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = map(lines);
-    strip_request(&mut headers, false, false);
+    strip_request(&mut headers, |name| fate(name, false, false));
     headers
 }
 
 fn prepared(lines: &[(&str, &str)], trusted: bool) -> HeaderMap {
+    made(lines, trusted, true)
+}
+
+fn made(lines: &[(&str, &str)], trusted: bool, disclose: bool) -> HeaderMap {
     let mut headers = map(lines);
     prepare_request(
         &mut headers,
         RequestFacts {
+            disclose,
             host: &HeaderValue::from_static("app.example"),
             peer: "192.0.2.1".parse().unwrap(),
             client: if trusted {
@@ -47,6 +52,48 @@ fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let first = values.next()?.to_str().unwrap();
     assert!(values.next().is_none(), "{name} is there twice");
     Some(first)
+}
+
+#[test]
+fn an_origin_on_the_internet_is_told_nothing_about_the_client() {
+    let headers = made(
+        &[
+            ("accept", "*/*"),
+            ("authorization", "Bearer for-the-origin"),
+            ("proxy-authorization", "Bearer for-us"),
+            ("proxy-connection", "keep-alive"),
+            ("forwarded", "for=10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x_forwarded_host", "intranet"),
+            ("x-real-ip", "10.0.0.1"),
+            ("masugata-assertion", "forged"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("x-http-method-override", "PATCH"),
+            ("x-request-id", "the-client's"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("via", "1.1 office"),
+        ],
+        false,
+        false,
+    );
+    let mut left: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            "accept: */*",
+            "authorization: Bearer for-the-origin",
+            "cookie: a=1; b=2",
+            "via: 1.1 office, 1.1 masugata-x",
+            "x-http-method-override: PATCH",
+            "x-request-id: the-client's",
+        ]
+    );
 }
 
 #[test]
@@ -281,7 +328,7 @@ fn an_ipv6_address_is_quoted_in_forwarded() {
 #[test]
 fn an_authorization_is_forwarded_where_the_app_asks_for_it() {
     let mut headers = map(&[("authorization", "Bearer t")]);
-    strip_request(&mut headers, false, true);
+    strip_request(&mut headers, |name| fate(name, false, true));
     assert!(headers.contains_key("authorization"));
 }
 
@@ -306,7 +353,8 @@ fn our_cookies_are_kept_from_the_app() {
 
 #[test]
 fn trailers_are_wanted_only_when_said() {
-    let taken = |te: &str| strip_request(&mut map(&[("te", te)]), false, false).trailers;
+    let taken =
+        |te: &str| strip_request(&mut map(&[("te", te)]), |name| fate(name, false, false)).trailers;
     assert!(taken("trailers"));
     assert!(taken("gzip, Trailers"));
     assert!(!taken("gzip"));
