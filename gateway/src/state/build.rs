@@ -398,6 +398,17 @@ fn of_policy(found: masugata_policy::Problem) -> Problem {
 mod tests {
     use super::*;
 
+    /// The starter set's other choice lies in a directory of its own so that it is not in force.
+    #[test]
+    fn a_directory_of_policies_does_not_include_those_below_it() {
+        let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/policies");
+        let files = policy_files(&starter);
+        let is = |end: &str| files.iter().any(|file| file.ends_with(end));
+        assert!(is("egress.cedar") && is("internal.cedar"));
+        assert!(starter.join("optional/egress-open.cedar").exists());
+        assert!(!is("egress-open.cedar"));
+    }
+
     #[test]
     fn a_host_is_covered_by_its_own_name_or_a_wildcard_one_label_up() {
         let names = ["wiki.corp.example", "*.APPS.corp.example"];
