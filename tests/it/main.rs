@@ -22,6 +22,8 @@ mod denials;
 mod device;
 mod egress_decision;
 mod egress_door;
+mod egress_pac;
+mod egress_pages;
 mod grpc;
 mod handshakes;
 mod http2_frames;

@@ -313,9 +313,9 @@ mod tests {
         cache-control: no-store
         x-content-type-options: nosniff
         connection: close
-        content-length: 125
+        content-length: 135
 
-        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config and /lockouts"}
+        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config, /lockouts and /tunnels"}
         "#);
     }
 

@@ -8,6 +8,7 @@ pub mod logging;
 mod printer;
 mod proxy_password;
 pub(crate) mod run;
+mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +71,10 @@ enum Command {
     ///
     /// Needs the configuration and its key file. Prints the password, and on standard error how long it counts.
     ProxyPassword(proxy_password::Arguments),
+    /// Tell browsers, systems and programs how to use the gateway
+    ///
+    /// Prints policies and settings files for one client, made from the configuration.
+    Setup(setup::Arguments),
     /// Work with the record
     Audit {
         #[command(subcommand)]
@@ -92,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => crate::demo::run(&arguments, &mut printer),
         Command::Connect(arguments) => connect::run(&arguments, &mut printer),
         Command::ProxyPassword(arguments) => proxy_password::run(&arguments, &mut printer),
+        Command::Setup(arguments) => setup::run(&arguments, &mut printer),
         Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }
 }

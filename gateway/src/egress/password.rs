@@ -189,7 +189,8 @@ impl Opened {
             how.at.map(Timestamp::from_millis),
             // To the certificate of the device, which is checked whenever it is presented.
             true,
-        );
+        )
+        .with_credential(Credential::Password);
         authentication.multi_factor_out_of_band = how.oob;
         let thumbprint = URL_SAFE_NO_PAD.decode(&claims.thumbprint).ok()?;
         Some(Self {
@@ -406,6 +407,7 @@ mod tests {
         let authentication = &opened.authentication;
         assert!(authentication.multi_factor && authentication.phishing_resistant);
         assert!(authentication.certificate_bound);
+        assert_eq!(authentication.credential(), Credential::Password);
         assert_eq!(authentication.acr.as_deref(), Some("urn:mfa"));
         assert_eq!(authentication.amr, ["hwk".into(), "pin".into()]);
         assert_eq!(authentication.authenticated_at, Some(after(-60)));

@@ -65,7 +65,13 @@ pub fn open(
     }
     let registered = tunnels.register(entry);
     tokio::spawn(async move {
-        let outcome = carry(downstream, upstream, terms, &trail, &registered).await;
+        // The gateway may stop between two walks of the sweeper.
+        let cut_off = registered.entry().lease.cut_off();
+        let outcome = tokio::select! {
+            biased;
+            () = cut_off => Outcome::ShutDown,
+            outcome = carry(downstream, upstream, terms, &trail, &registered) => outcome,
+        };
         if let Outcome::Cut(reason) = outcome {
             registered.entry().refused(reason);
         }
@@ -133,7 +139,7 @@ async fn peek<D: AsyncRead + Unpin>(
                 Seen::Hello(hello) => match hello.judge(expected) {
                     Ok(Verdict::Matches) => return Ok(()),
                     Ok(Verdict::Encrypted) => {
-                        encrypted(trail);
+                        trail.ech();
                         return Ok(());
                     }
                     Err(reason) => return Err(Outcome::Cut(reason)),
@@ -160,11 +166,6 @@ async fn peek<D: AsyncRead + Unpin>(
         Ok(judged) => judged.map(|()| bytes),
         Err(_elapsed) => Err(Outcome::Cut(DenialReason::TunnelNotTls)),
     }
-}
-
-/// The record says that the inner name was not seen.
-fn encrypted(_trail: &CompletionTrail) {
-    tracing::debug!("a tunnel began with an encrypted ClientHello");
 }
 
 /// Tells a client whose hello was understood why it ends here.

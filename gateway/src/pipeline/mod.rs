@@ -14,6 +14,7 @@ mod decide;
 mod egress;
 mod lease;
 mod limit;
+mod own_hosts;
 mod posture;
 mod route;
 mod well_known;
@@ -190,6 +191,14 @@ async fn examine(
             Target::App(routed) => routed,
             Target::WellKnown(response) => {
                 // Public, and governed by no policy; recorded like everything else.
+                trail
+                    .permitted(Arc::default(), None)
+                    .map_err(|_full| DenialReason::AuditUnavailable)?;
+                return Ok(Examined::WellKnown(response));
+            }
+            Target::Why(egress, exchange) => {
+                let why = Box::pin(own_hosts::why(shared, state, &egress, exchange, facts));
+                let response = Box::new(why.await?);
                 trail
                     .permitted(Arc::default(), None)
                     .map_err(|_full| DenialReason::AuditUnavailable)?;

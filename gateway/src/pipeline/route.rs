@@ -11,14 +11,14 @@ use http::{Response, Version};
 use masugata_policy::Action;
 
 use super::asked::Asked;
-use super::well_known;
+use super::{own_hosts, well_known};
 use crate::audit::trail::Facts;
 use crate::config::Bounds;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::headers;
 use crate::framing::{self, Violation};
-use crate::state::State;
+use crate::state::{EgressState, State};
 
 /// A request with what it is for.
 pub(super) struct Routed {
@@ -47,6 +47,8 @@ pub(super) enum Target {
     App(Box<Routed>),
     /// A built-in public endpoint, answered already.
     WellKnown(Box<Response<Bytes>>),
+    /// A device's own refusals.
+    Why(Arc<EgressState>, Box<Exchange>),
 }
 
 pub(super) fn resolve(
@@ -73,6 +75,14 @@ pub(super) fn resolve(
     }
     if let Some(response) = well_known::answer(state, head, &host, exchange.received_at) {
         return Ok(Target::WellKnown(Box::new(response)));
+    }
+    if let Some(egress) = &state.egress {
+        if let Some(response) = own_hosts::pac(egress, head, &host) {
+            return Ok(Target::WellKnown(Box::new(response)));
+        }
+        if egress.config.why_host.as_deref() == Some(&*host) {
+            return Ok(Target::Why(Arc::clone(egress), exchange));
+        }
     }
     let path = framing::decoded_path(head.uri.path());
     let app = Arc::clone(

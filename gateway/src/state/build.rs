@@ -14,6 +14,7 @@ use crate::assertion::AssertionSigner;
 use crate::config::error::{LoadError, Problem};
 use crate::config::{self, Config, Loaded};
 use crate::destination::builtin;
+use crate::destination::name::{self, Suffix};
 use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
@@ -98,6 +99,7 @@ impl State {
         {
             let opening = policies.opens_everything();
             problems.0.extend(opening.into_iter().map(of_policy));
+            problems.0.extend(public_suffixes(&config, policies));
         }
 
         let Problems(found) = problems;
@@ -264,6 +266,21 @@ impl State {
     }
 }
 
+/// A policy about `co.jp` would be about half a country.
+fn public_suffixes(config: &Config, policies: &PolicySet) -> Vec<Problem> {
+    let mut domains = policies.mentioned_domains();
+    domains.sort_unstable();
+    let suffixes = domains
+        .into_iter()
+        .filter(|domain| name::suffix(domain).is_some_and(|found| found != Suffix::Unknown));
+    let problems = suffixes.flat_map(|domain| {
+        let message = format!("a policy names the domain `{domain}`, which is a public suffix");
+        let help = "below it are the sites of strangers; name the site, as in `example.co.jp`";
+        problem(&config.path, message, Some(help)).problems
+    });
+    problems.collect()
+}
+
 /// Categories that something gives: a list, a service, or the program itself.
 fn known_categories(door: &config::egress::Egress) -> Vec<&str> {
     let of_feeds = door.feeds.iter().flat_map(|feed| &feed.categories);
@@ -380,6 +397,17 @@ fn of_policy(found: masugata_policy::Problem) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The starter set's other choice lies in a directory of its own so that it is not in force.
+    #[test]
+    fn a_directory_of_policies_does_not_include_those_below_it() {
+        let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/policies");
+        let files = policy_files(&starter);
+        let is = |end: &str| files.iter().any(|file| file.ends_with(end));
+        assert!(is("egress.cedar") && is("internal.cedar"));
+        assert!(starter.join("optional/egress-open.cedar").exists());
+        assert!(!is("egress-open.cedar"));
+    }
 
     #[test]
     fn a_host_is_covered_by_its_own_name_or_a_wildcard_one_label_up() {

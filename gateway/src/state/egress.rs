@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
 use masugata_policy::{Authentication, Credential, Timestamp};
 
 use tokio::net::TcpStream;
@@ -16,9 +21,11 @@ use super::build::{Problems, problem};
 use super::{Environment, State};
 use crate::config::error::LoadError;
 use crate::config::{self, Config};
+use crate::destination::pac;
 use crate::destination::{Catalogue, Connect, FeedEnvironment, FeedReport, Service};
 use crate::egress::dial::dial;
 use crate::egress::guard::{Guard, Listeners, OwnAddresses};
+use crate::egress::pages::form::FormKey;
 use crate::egress::password::PasswordKey;
 use crate::egress::plain::Plain;
 use crate::egress::refusals::Refusals;
@@ -47,6 +54,9 @@ pub(crate) struct EgressState {
     pub(crate) plain: Arc<Plain>,
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) form: Arc<FormKey>,
+    /// In the order of the configuration.
+    pub(crate) pac: Box<[Script]>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) password_key: Option<Arc<PasswordKey>>,
     /// How every owner is known: by the certificate of the device, which is one factor.
@@ -73,6 +83,7 @@ impl EgressState {
         };
         let before = previous.and_then(|state| state.egress.as_ref());
         let mut problems = Problems::default();
+        let pac = problems.collect(scripts(config, egress));
         let listeners = before.map_or_else(Arc::default, |old| Arc::clone(&old.listeners));
         let guard = Arc::new(Guard::new(
             &egress.reach,
@@ -102,7 +113,7 @@ impl EgressState {
         );
         let known = before.and_then(|old| old.password_key.as_ref());
         let password_key = password_key.map(|key| key.map(|key| key.or_previous(known)));
-        let (Some(resolver), Some(password_key)) = (resolver, password_key) else {
+        let (Some(resolver), Some(password_key), Some(pac)) = (resolver, password_key, pac) else {
             return Err(LoadError {
                 problems: problems.0,
             });
@@ -129,6 +140,11 @@ impl EgressState {
                 || Arc::new(Refusals::new(egress.refusals_per_device)),
                 |old| Arc::clone(&old.refusals),
             ),
+            form: before.map_or_else(
+                || Arc::new(FormKey::new(&*environment.entropy)),
+                |old| Arc::clone(&old.form),
+            ),
+            pac,
             alerts: before.map_or_else(Arc::default, |old| Arc::clone(&old.alerts)),
             owner: before.map_or_else(owner, |old| Arc::clone(&old.owner)),
             limits: limits.for_app(NAME),
@@ -156,6 +172,45 @@ impl EgressState {
         let of_service = |service: &Service| service.ports.contains(&port);
         self.config.ports.contains(&port) || service.is_some_and(of_service)
     }
+}
+
+/// A proxy auto-configuration file, ready to be sent.
+pub(crate) struct Script {
+    pub(crate) text: Bytes,
+    /// Strong: of the content.
+    pub(crate) tag: HeaderValue,
+}
+
+/// Browsers refuse longer ones.
+const LONGEST_SCRIPT: usize = 1_000_000;
+
+/// What is ours is reached without us: asked for through the proxy, it would be a loop.
+fn scripts(config: &Config, egress: &config::egress::Egress) -> Result<Box<[Script]>, LoadError> {
+    let Some(pac) = &egress.pac else {
+        return Ok(Box::default());
+    };
+    let apps = config.apps.iter().flat_map(|app| &app.hosts);
+    let own: Vec<&str> = [&egress.name, &pac.host]
+        .into_iter()
+        .chain(&egress.why_host)
+        .chain(apps)
+        .map(String::as_str)
+        .collect();
+    let script = |file: &config::egress::PacFile| {
+        let text = pac::text(file, &pac.proxies, &own);
+        if text.len() > LONGEST_SCRIPT {
+            let message = format!("`{}.pac` is {} bytes long", file.name, text.len());
+            let help = "browsers take at most a megabyte; write fewer names, or `.parent` for many";
+            return Err(problem(&config.path, message, Some(help)));
+        }
+        let print = digest(&SHA256, text.as_bytes());
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(print.as_ref()));
+        Ok(Script {
+            text: text.into(),
+            tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\"")),
+        })
+    };
+    pac.files.iter().map(script).collect()
 }
 
 /// Lists and services, with what was learnt before.

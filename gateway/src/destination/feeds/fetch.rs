@@ -143,7 +143,6 @@ impl Take for mpsc::Sender<Bytes> {
 #[derive(Clone)]
 pub struct Transport {
     tls: TlsConnector,
-    connect: Arc<dyn Connect>,
 }
 
 impl std::fmt::Debug for Transport {
@@ -155,11 +154,7 @@ impl std::fmt::Debug for Transport {
 impl Transport {
     /// # Errors
     /// The TLS library refuses the settings.
-    pub fn new(
-        roots: RootCertStore,
-        clock: Arc<dyn Clock>,
-        connect: Arc<dyn Connect>,
-    ) -> Result<Self, rustls::Error> {
+    pub fn new(roots: RootCertStore, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(WallTime(clock)))
             .with_safe_default_protocol_versions()?
@@ -168,7 +163,6 @@ impl Transport {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
-            connect,
         })
     }
 
@@ -178,12 +172,13 @@ impl Transport {
     /// Anything but a 200 with a whole body, or a 304 to a conditional question, in time.
     pub async fn list(
         &self,
+        way: &dyn Connect,
         location: &Location,
         known: &Validators,
         most: u64,
         out: &mut impl Take,
     ) -> Result<Fetched, FetchError> {
-        tokio::time::timeout(TOTAL, self.exchange(location, known, most, out))
+        tokio::time::timeout(TOTAL, self.exchange(way, location, known, most, out))
             .await
             .unwrap_or(Err(FetchError::TimedOut))
     }
@@ -192,10 +187,15 @@ impl Transport {
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub async fn signature(&self, of: &Location) -> Result<Option<String>, FetchError> {
+    pub async fn signature(
+        &self,
+        way: &dyn Connect,
+        of: &Location,
+    ) -> Result<Option<String>, FetchError> {
         let mut text = Vec::new();
         let fetched = self
             .list(
+                way,
                 &of.signature(),
                 &Validators::default(),
                 MAX_SIGNATURE,
@@ -211,13 +211,14 @@ impl Transport {
 
     async fn exchange(
         &self,
+        way: &dyn Connect,
         location: &Location,
         known: &Validators,
         most: u64,
         out: &mut impl Take,
     ) -> Result<Fetched, FetchError> {
         let http = |error: hyper::Error| FetchError::Http(with_sources(&error));
-        let stream = tokio::time::timeout(CONNECT, self.connect(location))
+        let stream = tokio::time::timeout(CONNECT, self.connect(way, location))
             .await
             .unwrap_or(Err(FetchError::TimedOut))?;
         let (mut sender, connection) = http1::Builder::new()
@@ -246,10 +247,10 @@ impl Transport {
 
     async fn connect(
         &self,
+        way: &dyn Connect,
         location: &Location,
     ) -> Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>, FetchError> {
-        let stream = self
-            .connect
+        let stream = way
             .connect(location.host.clone(), location.port)
             .await
             .map_err(|error| FetchError::Connect(error.to_string()))?;

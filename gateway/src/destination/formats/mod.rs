@@ -185,6 +185,25 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn the_fuzzing_corpus_holds() {
+        let directory = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fuzz/corpus/list_line"
+        );
+        for file in std::fs::read_dir(directory).unwrap() {
+            let data = std::fs::read(file.unwrap().path()).unwrap();
+            let mut parser = Parser::new(FORMATS[usize::from(data[0] % 4)]);
+            for line in data[1..].split(|byte| *byte == b'\n') {
+                parser.line(line, &mut |entry| {
+                    if let Entry::Name { name, .. } = entry {
+                        assert_eq!(name::ascii(name).as_deref(), Some(name));
+                    }
+                });
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_line_breaks_a_parser_and_every_name_has_its_one_spelling(lines in prop::collection::vec("\\PC{0,40}|[|@a-z0-9.^$*/:= \t;()-]{0,30}", 0..6)) {

@@ -153,6 +153,7 @@ struct Words {
     intro: &'static str,
     none: &'static str,
     remedy: &'static str,
+    write_here: &'static str,
     label: &'static str,
     send: &'static str,
     open_until: &'static str,
@@ -171,6 +172,7 @@ fn words(language: Language) -> Words {
             intro: "What was refused to this device lately, the newest first. Nobody else sees this list here.",
             none: "Nothing was refused to this device lately. Try again what did not work, then reload this page.",
             remedy: "What you can do",
+            write_here: "Say here what you need it for, then try again.",
             label: "What do you need it for?",
             send: "Send the reason",
             open_until: "You gave a reason. Try again; it counts until",
@@ -186,6 +188,7 @@ fn words(language: Language) -> Words {
             intro: "この端末で最近拒否された接続です。新しいものから順に表示しています。ほかの人の端末からは見えません。",
             none: "この端末で最近拒否された接続はありません。うまくいかなかった操作をもう一度試してから、このページを再読み込みしてください。",
             remedy: "対処方法",
+            write_here: "ここに利用目的を入力してから、もう一度お試しください。",
             label: "利用目的",
             send: "送信する",
             open_until: "利用目的を受け付けました。もう一度お試しください。有効期限：",
@@ -305,8 +308,16 @@ impl Body<'_> {
         if let Some((_, Some(remedy))) = said.setting {
             writeln!(out, "<p>{}</p>", Escaped(remedy))?;
         }
-        writeln!(out, "<p>{}</p>", Escaped(said.remedy))?;
         let asks = refusal.reason == DenialReason::ReasonNeeded;
+        let guided = refusal.guidance.as_deref();
+        let guided = guided.is_some_and(|it| it.remedy_en.is_some() || it.remedy_ja.is_some());
+        // Our own words send people to this page, where they are already.
+        let remedy = if asks && !guided {
+            words.write_here
+        } else {
+            said.remedy
+        };
+        writeln!(out, "<p>{}</p>", Escaped(remedy))?;
         let asked =
             |other: &Refusal| other.reason == refusal.reason && other.domain == refusal.domain;
         if asks && !earlier.iter().any(asked) {

@@ -11,6 +11,7 @@ mod owner;
 mod password;
 mod service;
 
+pub(super) use owner::of as owner_of;
 use std::sync::Arc;
 
 use masugata_policy::{Authentication, Device, Principal, Timestamp};

@@ -27,7 +27,10 @@ pub(super) fn offer(state: &State, egress: &EgressState, connection: &Connection
 }
 
 /// Whose the device of that connection is today.
-pub(super) fn of<'a>(state: &'a State, connection: &Connection) -> Option<&'a Arc<Principal>> {
+pub(in crate::pipeline) fn of<'a>(
+    state: &'a State,
+    connection: &Connection,
+) -> Option<&'a Arc<Principal>> {
     let peer = connection.device()?;
     match state.inventory.resolve(peer.identity().as_str()) {
         Lookup::Found(record) => record.owner.as_ref(),

@@ -170,6 +170,10 @@ fn one_form_is_there_for_what_asks_for_a_reason_and_only_there() {
     let response = shown(&refusals, None, prefer(Format::Page, Language::English));
     let page = text(&response);
     assert_eq!(page.matches("<form").count(), 1);
+    assert!(
+        !page.contains("Open the page of your refusals"),
+        "it is open"
+    );
     let token = FormKey::new(&Zeros).token(DEVICE, AT);
     assert!(page.contains(&format!("name=\"token\" value=\"{token}\"")));
     assert!(page.contains("name=\"domain\" value=\"files.example\""));
