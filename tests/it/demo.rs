@@ -31,6 +31,8 @@ impl Demo {
             directory,
             "--port",
             "0",
+            "--egress-port",
+            "0",
             "--admin-port",
             "0",
         ]);
@@ -126,7 +128,7 @@ async fn demo_json_says_where_everything_is_before_ready_is_printed() {
         assert!(path.is_absolute() && path.exists(), "{pointer}");
     }
     let devices = demo.told["devices"].as_object().unwrap();
-    assert_eq!(devices.len(), 2);
+    assert_eq!(devices.len(), 3);
     for (name, device) in devices {
         for key in ["cert", "key"] {
             assert!(
