@@ -274,6 +274,7 @@ impl Recorded {
             uri: self.uri.clone(),
             host: Some("app-0.example".into()),
             app: Some(Arc::clone(&self.parties.app)),
+            destination: None,
             action: Some(Action::Read),
             principal: Some(Arc::clone(&self.parties.principal)),
             authentication: Some(Arc::clone(&self.parties.authentication)),
@@ -298,6 +299,7 @@ impl Recorded {
             duration: Duration::from_micros(700),
             upstream: Some(Arc::clone(&self.upstream)),
             attempts: 1,
+            ech: false,
         }
     }
 }
