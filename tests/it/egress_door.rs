@@ -444,3 +444,43 @@ async fn a_device_that_is_not_enrolled_is_unknown_here_too() {
     let foreign = gateway.stranger().device(&gateway.device("somebody"));
     assert_denied(&foreign.refused(SITE).await, "device-unknown");
 }
+
+/// What the record says of the end of the only tunnel.
+async fn cause(gateway: &TestGateway) -> String {
+    let completions = gateway.completions(1).await;
+    completions[0]["cause"].as_str().unwrap_or_default().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_for_one_host_does_not_carry_a_handshake_with_another() {
+    for http2 in [false, true] {
+        let gateway = door();
+        let config = gateway
+            .pki()
+            .server_config(&["other.corp.test"], &[b"http/1.1"], false);
+        let site = Upstream::tls(config, |_request| async { Upstream::text("sealed") }).await;
+        let gateway = gateway.origin("site.corp.test", site.address).start().await;
+        let client = both(&gateway.proxy())[usize::from(http2)].clone();
+        let tunnel = client.connect("site.corp.test:443").await.unwrap();
+        let root = gateway.pki().root();
+        assert!(tunnel.tls("other.corp.test", root).await.is_err());
+        assert_eq!(cause(&gateway).await, "sni-mismatch");
+        assert_eq!(site.count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_text_on_the_port_of_tls_is_cut() {
+    for http2 in [false, true] {
+        let (gateway, site) = open().await;
+        let client = both(&gateway.proxy())[usize::from(http2)].clone();
+        let mut tunnel = client.connect("site.example:443").await.unwrap();
+        tunnel
+            .write_all(b"GET / HTTP/1.1\r\nhost: site.example\r\n\r\n")
+            .await
+            .unwrap();
+        within_reason("the cut", tunnel.ended()).await;
+        assert_eq!(cause(&gateway).await, "tunnel-not-tls");
+        assert_eq!(site.count(), 0, "not one byte of it reached the site");
+    }
+}

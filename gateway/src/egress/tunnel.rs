@@ -65,7 +65,13 @@ pub fn open(
     }
     let registered = tunnels.register(entry);
     tokio::spawn(async move {
-        let outcome = carry(downstream, upstream, terms, &trail, &registered).await;
+        // The gateway may stop between two walks of the sweeper.
+        let cut_off = registered.entry().lease.cut_off();
+        let outcome = tokio::select! {
+            biased;
+            () = cut_off => Outcome::ShutDown,
+            outcome = carry(downstream, upstream, terms, &trail, &registered) => outcome,
+        };
         if let Outcome::Cut(reason) = outcome {
             registered.entry().refused(reason);
         }

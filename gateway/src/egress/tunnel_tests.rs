@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::tunnels::{Full, TunnelBounds};
 use super::*;
 use crate::audit::fixtures::Watched;
-use crate::forward::Lease;
+use crate::forward::{CutOff, Lease};
 
 /// A lease that a test can end; it remembers what it was told.
 #[derive(Default)]
@@ -30,6 +30,7 @@ struct Tether {
     asked: AtomicUsize,
     carried: AtomicUsize,
     refused: Mutex<Vec<DenialReason>>,
+    cut_off: CancellationToken,
 }
 
 impl Lease for Tether {
@@ -40,6 +41,9 @@ impl Lease for Tether {
         } else {
             Ok(())
         }
+    }
+    fn cut_off(&self) -> CutOff {
+        Box::pin(self.cut_off.clone().cancelled_owned())
     }
     fn is_carried(&self) {
         self.carried.fetch_add(1, Ordering::SeqCst);
@@ -537,6 +541,19 @@ async fn stopping_ends_all_and_admits_none() {
     assert_eq!(completion(&world).await["outcome"], "shut-down");
     assert_eq!(world.tunnels.try_reserve("x").unwrap_err(), Full::Gateway);
     assert_eq!(world.tunnels.cuts().count(), 0);
+}
+
+#[tokio::test]
+async fn a_gateway_that_can_wait_no_longer_ends_them_between_two_walks() {
+    for http2 in [false, true] {
+        let origin = Origin::default();
+        let world = usual(origin.echo().await, http2, true).await;
+        let mut client = tunnel(&world, http2).await;
+        world.tether.cut_off.cancel();
+        assert_eq!(rest(&mut client).await, b"");
+        assert_eq!(completion(&world).await["outcome"], "shut-down");
+        assert!(world.tether.refused.lock().unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

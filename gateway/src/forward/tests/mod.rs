@@ -1,5 +1,6 @@
 //! Exchanges over real sockets on loopback: a client, a server that calls `forward`, and upstreams written by hand.
 
+mod abroad;
 mod bodies;
 mod exchange;
 mod failures;

@@ -144,6 +144,11 @@ pub(super) async fn gateway(app: &App) -> Gateway {
     start(app, Protocol::Http1, false).await
 }
 
+/// A gateway in front of something that is prepared already.
+pub(super) async fn gateway_to(app: Arc<AppForward>) -> Gateway {
+    start_with(app, Protocol::Http1, false).await
+}
+
 pub(super) async fn http2_gateway(app: &App) -> Gateway {
     start(app, Protocol::Http2, false).await
 }
@@ -153,10 +158,14 @@ pub(super) async fn behind_a_trusted_forwarder(app: &App) -> Gateway {
 }
 
 async fn start(app: &App, protocol: Protocol, trusted: bool) -> Gateway {
+    start_with(prepared(app), protocol, trusted).await
+}
+
+async fn start_with(app: Arc<AppForward>, protocol: Protocol, trusted: bool) -> Gateway {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = Gateway {
         address: listener.local_addr().unwrap(),
-        app: prepared(app),
+        app,
         tether: Tether::default(),
         errors: Arc::default(),
     };
