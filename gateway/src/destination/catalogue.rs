@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use self::assemble::Stamp;
 use super::feeds::fetch::{Location, Transport};
-use super::feeds::{Connect, FeedEnvironment, FeedFault, FeedProblem, FeedStatus};
+use super::feeds::{FeedEnvironment, FeedFault, FeedProblem, FeedStatus};
 use super::lists::Lists;
 use super::lookalike::LookAlikes;
 use super::services::Services;
@@ -30,8 +30,6 @@ pub struct Catalogue {
     definition: Definition,
     stamps: Vec<Option<Stamp>>,
     environment: FeedEnvironment,
-    /// The way to servers now in force; the environment's to begin with.
-    way: ArcSwap<Arc<dyn Connect>>,
     /// For each feed; `None` for files.
     remotes: Vec<Option<Remote>>,
     services: Arc<Services>,
@@ -131,7 +129,6 @@ impl Catalogue {
             definition,
             stamps,
             environment: environment.clone(),
-            way: ArcSwap::from_pointee(Arc::clone(&environment.connect)),
             remotes,
             services,
             look_alikes,
@@ -151,12 +148,6 @@ impl Catalogue {
         }
         let ended = Arc::clone(&self.ended);
         tokio::spawn(refresh::keep_fresh(Arc::downgrade(self), ended, changed));
-    }
-
-    /// Servers are reached by `way` from now on. For a catalogue that lives on under a new configuration, once that is in
-    /// force.
-    pub fn connect_by(&self, way: Arc<dyn Connect>) {
-        self.way.store(Arc::new(way));
     }
 
     /// Asks for newer lists now, whatever the schedule says; true when something changed.

@@ -5,9 +5,10 @@
 //! suffix (`corp-example.top`) is an imitation only of the company's own domains: that `google.co.jp` belongs to the owner
 //! of `google.com`, nobody can know from the name.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 
+use ahash::AHashMap;
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
 
@@ -18,13 +19,15 @@ pub const LOOK_ALIKE: &str = "look-alike";
 /// The category of labels that mix scripts as no language does.
 pub const MIXED_SCRIPT: &str = "mixed-script";
 
+/// Bytes of a label (RFC 1035 §2.3.4).
+const LONGEST: usize = 63;
 /// Shortest label whose imitations are looked for: shorter ones look like too many others.
 const SHORTEST: usize = 4;
 
 /// Protected names by their skeletons.
 #[derive(Debug)]
 pub struct LookAlikes {
-    by_skeleton: HashMap<String, Vec<Protected>>,
+    by_skeleton: AHashMap<Box<[u8]>, Vec<Protected>>,
     mixed: Arc<str>,
 }
 
@@ -54,18 +57,20 @@ impl LookAlikes {
         own: impl IntoIterator<Item = &'a str>,
         others: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let mut by_skeleton: HashMap<String, Vec<Protected>> = HashMap::new();
+        let mut by_skeleton: AHashMap<Box<[u8]>, Vec<Protected>> = AHashMap::new();
         let own = own.into_iter().map(|domain| (domain, true));
         for (domain, own) in own.chain(others.into_iter().map(|domain| (domain, false))) {
             let Some(domain) = name::registrable(domain) else {
                 continue;
             };
             let label = visible(domain);
-            let of = by_skeleton.entry(skeleton_of(&label)).or_default();
+            let of = by_skeleton
+                .entry(skeleton_of(&label).into_bytes().into())
+                .or_default();
             if of.iter().all(|known| &*known.domain != domain) {
                 of.push(Protected {
                     domain: domain.into(),
-                    label: label.into(),
+                    label: (*label).into(),
                     own,
                     shown: format!("{LOOK_ALIKE}@{domain}").into(),
                 });
@@ -97,7 +102,11 @@ impl LookAlikes {
     }
 
     fn imitated(&self, domain: &str, label: &str) -> Option<&Protected> {
-        let known = self.by_skeleton.get(&skeleton_of(label))?;
+        let mut room = [0; 2 * LONGEST];
+        let known = match of_ascii(label, &mut room) {
+            Some(skeleton) => self.by_skeleton.get(skeleton)?,
+            None => self.by_skeleton.get(skeleton_of(label).as_bytes())?,
+        };
         if known.iter().any(|known| &*known.domain == domain) {
             return None;
         }
@@ -110,14 +119,41 @@ impl LookAlikes {
 }
 
 /// The label that somebody chose, as people see it.
-fn visible(domain: &str) -> String {
-    let label = domain.split('.').next().unwrap_or(domain);
-    name::unicode(label).into_owned()
+fn visible(domain: &str) -> Cow<'_, str> {
+    name::unicode(domain.split('.').next().unwrap_or(domain))
 }
 
 fn skeleton_of(label: &str) -> String {
     // Lower case before, because hosts are; after, because the skeleton of `0` is `O`.
     skeleton(label).flat_map(char::to_lowercase).collect()
+}
+
+/// Skeletons of single ASCII characters, one or two bytes each; that of a text is theirs in a row (tested). Nearly all hosts
+/// are ASCII, and are looked at for every request.
+static OF_ASCII: LazyLock<[[u8; 2]; 128]> = LazyLock::new(|| {
+    std::array::from_fn(|at| {
+        let mut of = [0; 2];
+        let c = u8::try_from(at).map_or(' ', char::from);
+        let skeleton = skeleton_of(c.encode_utf8(&mut [0; 4]));
+        for (to, byte) in of.iter_mut().zip(skeleton.bytes()) {
+            *to = byte;
+        }
+        of
+    })
+});
+
+/// The skeleton of a label of letters, digits, `-` and `_`, without an allocation.
+fn of_ascii<'r>(label: &str, room: &'r mut [u8; 2 * LONGEST]) -> Option<&'r [u8]> {
+    let mut length = 0;
+    for byte in label.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let skeleton = OF_ASCII.get(usize::from(byte)).filter(|_| plain)?;
+        for byte in skeleton.iter().filter(|byte| **byte != 0) {
+            *room.get_mut(length)? = *byte;
+            length += 1;
+        }
+    }
+    room.get(..length)
 }
 
 /// Whether a label mixes scripts as no writing system does. Japanese, Chinese and Korean labels may have Latin letters
@@ -190,6 +226,15 @@ mod tests {
             "box.example",
         ] {
             assert!(categories(host).is_empty(), "{host}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_to_a_skeleton_is_the_same_way(label in "[A-Za-z0-9_-]{1,63}") {
+            let mut room = [0; 2 * LONGEST];
+            let whole = skeleton_of(&label);
+            proptest::prop_assert_eq!(of_ascii(&label, &mut room).unwrap(), whole.as_bytes());
         }
     }
 

@@ -3,7 +3,6 @@
 pub mod dial;
 pub mod guard;
 pub mod hello;
-pub mod lists;
 pub mod pages;
 pub mod password;
 pub mod plain;

@@ -243,16 +243,10 @@ async fn fetch(
     .await?;
     let known = good.as_ref().map(Header::validators).unwrap_or_default();
     let (mut pieces, written) = write_down(file);
-    let way = catalogue.way.load_full();
+    let way = &*catalogue.environment.connect;
     let fetched = remote
         .transport
-        .list(
-            &**way,
-            &remote.location,
-            &known,
-            feed.max_bytes,
-            &mut pieces,
-        )
+        .list(way, &remote.location, &known, feed.max_bytes, &mut pieces)
         .await;
     drop(pieces);
     // Why the disk failed says more than that the fetch stopped.
@@ -262,7 +256,7 @@ async fn fetch(
         return Ok(false);
     };
     let signature = match trust {
-        FeedTrust::Minisign(_) => remote.transport.signature(&**way, &remote.location).await?,
+        FeedTrust::Minisign(_) => remote.transport.signature(way, &remote.location).await?,
         FeedTrust::Sha256(_) | FeedTrust::Unsigned => None,
     };
     let arrival = Arrival {
