@@ -16,9 +16,10 @@ fn program() -> &'static Path {
         let test = std::env::current_exe().unwrap();
         // target/<profile>/deps/it-<hash>
         let profile = test.parent().unwrap().parent().unwrap();
-        // Always asked: a program of yesterday would be tested otherwise. Nothing to do costs a second.
+        // Always asked: a program of yesterday would be tested otherwise. With everything that `cargo test --workspace`
+        // builds, so that libraries have the same features and nothing is left to do but to link.
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "masugata", "--bin", "masugata"]);
+        build.args(["build", "--quiet", "--workspace", "--bins", "--tests"]);
         if profile.file_name().unwrap() != "debug" {
             build.args(["--profile", profile.file_name().unwrap().to_str().unwrap()]);
         }
