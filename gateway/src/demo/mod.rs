@@ -33,13 +33,16 @@ pub struct Arguments {
     /// Port of the gateway; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8443)]
     port: u16,
-    /// Port of the proxy to the demo's Internet; 0 takes a free one
-    #[arg(long, value_name = "N", default_value_t = 8445)]
-    egress_port: u16,
+    /// Port of the proxy to the demo's Internet; without it 8445, or any free one where that is taken
+    #[arg(long, value_name = "N")]
+    egress_port: Option<u16>,
     /// Port of the administrators' listener; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8444)]
     admin_port: u16,
 }
+
+/// Nobody was asked for it before there was a second door, so it must not keep a demo from starting.
+const EGRESS_PORT: u16 = 8445;
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +102,11 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
     let capabilities = Capabilities::default();
     let ports = Ports {
         ingress: free_port(arguments.port, "--port")?,
-        egress: free_port(arguments.egress_port, "--egress-port")?,
+        egress: match arguments.egress_port {
+            Some(port) => free_port(port, "--egress-port")?,
+            None if is_free(EGRESS_PORT) => EGRESS_PORT,
+            None => free_port(0, "")?,
+        },
         admin: free_port(arguments.admin_port, "--admin-port")?,
     };
     let demo = Demo::prepare(&arguments.dir, ports, &capabilities)?;
