@@ -5,8 +5,8 @@
 //! and absolute targets. A page in a browser sends origin-form at most, whatever name it has bent to loopback; that is
 //! refused, without a word that a page could read, and the connection is closed.
 
-mod body;
-mod gateway;
+pub(super) mod body;
+pub(super) mod gateway;
 
 use std::convert::Infallible;
 use std::io;

@@ -69,7 +69,8 @@ enum Command {
     Connect(connect::Arguments),
     /// Make a proxy password for a device, for programs that can only do Basic
     ///
-    /// Needs the configuration and its key file. Prints the password, and on standard error how long it counts.
+    /// With the configuration and its key file, for anybody; or with `--from`, where the gateway makes it for whoever has a
+    /// token. Prints the password, and on standard error how long it counts.
     ProxyPassword(proxy_password::Arguments),
     /// Tell browsers, systems and programs how to use the gateway
     ///

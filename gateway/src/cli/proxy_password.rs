@@ -1,4 +1,7 @@
-//! `masugata proxy-password`: a short-lived password for one device, made by whoever has the key file.
+//! `masugata proxy-password`: a short-lived password for one device, made here by whoever has the key file, or by the
+//! gateway for whoever has a token.
+
+mod ask;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,6 +19,7 @@ use crate::config::text::Written as _;
 use crate::config::{Config, Egress, Loaded};
 use crate::egress::password::{PasswordKey, Sealed};
 use crate::inventory::{DeviceState, Inventory, Lookup, Record};
+use ask::Ask;
 
 /// Arguments of `masugata proxy-password`.
 #[derive(Debug, clap::Args)]
@@ -24,21 +28,23 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE", default_value = "masugata.toml")]
     config: PathBuf,
     /// The device, by its id in the inventory
-    #[arg(long, value_name = "ID")]
-    device: String,
+    #[arg(long, value_name = "ID", required_unless_present = "from")]
+    device: Option<String>,
     /// Its certificate, PEM, to which the password will be bound; not needed where the inventory knows the device by
     /// `sha256:…`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
     certificate: Option<PathBuf>,
     /// The person, as `issuer/name`; without it the device's owner
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "from")]
     user: Option<String>,
     /// A group of that person, beside those that the inventory gives its owner; may be repeated
-    #[arg(long = "group", value_name = "GROUP")]
+    #[arg(long = "group", value_name = "GROUP", conflicts_with = "from")]
     groups: Vec<String>,
     /// How long it counts, e.g. `45m`; at most, and by default, `password_lifetime`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "from")]
     lifetime: Option<Duration>,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -46,11 +52,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, printer: &mut Printer) -> ExitCode {
-    let loaded = match Config::load(&arguments.config) {
-        Ok(loaded) => loaded,
-        Err(error) => return printer.fail(2, error.to_string()),
+    let made = match arguments.ask.made() {
+        Some(made) => made,
+        None => match Config::load(&arguments.config) {
+            Ok(loaded) => make(arguments, &loaded, SystemClock.now()),
+            Err(error) => return printer.fail(2, error.to_string()),
+        },
     };
-    match make(arguments, &loaded, SystemClock.now()) {
+    match made {
         Ok((password, said)) => {
             printer.note(said);
             printer.out(password.expose_secret())
@@ -76,7 +85,10 @@ fn make(
         .ok_or("passwords are off\nhelp: name a key file with `password_key` under [egress]")?;
     let key = PasswordKey::read(key)
         .map_err(|error| format!("{} {}", error.path.display(), error.message))?;
-    let record = device(&loaded.inventory, &arguments.device)?;
+    let record = device(
+        &loaded.inventory,
+        arguments.device.as_deref().unwrap_or_default(),
+    )?;
     let bound = certificate(arguments.certificate.as_deref(), record)?;
     let principal = principal(arguments, &loaded.config, record)?;
     // That the device has its key is checked whenever it comes; nobody has proved more.
@@ -89,7 +101,7 @@ fn make(
     let said = format!(
         "for {} on {}, until {until}; the user name does not matter",
         principal.id(),
-        arguments.device
+        record.device.id()
     );
     Ok((key.seal(&sealed), said))
 }

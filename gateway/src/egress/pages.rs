@@ -1,4 +1,34 @@
 //! What the door tells people: why something was refused, how to set a program up.
 
 pub mod form;
+pub mod setup;
 pub mod why;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::respond::{self, Preferences};
+
+/// A page of ours as it is sent. `style` is what it has beside the style of all pages; `form_action` where its forms may go.
+fn answer(
+    status: StatusCode,
+    (content_type, content): (&'static str, Vec<u8>),
+    (style, form_action): (&'static str, &'static str),
+    preferences: Preferences,
+) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    respond::negotiated_headers(headers, preferences);
+    let policy = HeaderValue::try_from(respond::policy(style, form_action));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        policy.unwrap_or(HeaderValue::from_static("default-src 'none'")),
+    );
+    if !preferences.head_only {
+        *response.body_mut() = Bytes::from(content);
+    }
+    response
+}

@@ -5,7 +5,7 @@
 
 mod files;
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use crate::config::Config;
 use crate::config::text::Vocabulary;
@@ -91,11 +91,7 @@ impl SetupFacts {
     pub fn of(config: &Config, pac: Option<&str>) -> Option<Self> {
         let egress = config.egress.as_ref()?;
         let port = egress.listen.first()?.port();
-        let pages = config.ingress.listen.first().map_or(443, |at| at.port());
-        let url = |host: &str, path: &str| match pages {
-            443 => format!("https://{host}/{path}"),
-            port => format!("https://{host}:{port}/{path}"),
-        };
+        let url = |host: &str, path: &str| page_url(config, host, path);
         let files = egress.pac.as_ref().map(|pac| pac.files.as_slice());
         let mut files = files.unwrap_or_default().iter();
         let file = match pac {
@@ -112,10 +108,42 @@ impl SetupFacts {
     }
 }
 
-/// What to do for one client: sentences, and the files to write. Plain text.
+/// Where a page of ours is, on a host of the first door.
+pub fn page_url(config: &Config, host: &str, path: &str) -> String {
+    match config.ingress.listen.first().map_or(443, |at| at.port()) {
+        443 => format!("https://{host}/{path}"),
+        port => format!("https://{host}:{port}/{path}"),
+    }
+}
+
+/// A step of instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sentences; what is between backquotes is typed as it stands.
+    Say(String),
+    /// A file to write.
+    File { name: String, content: String },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Say(text) => writeln!(out, "{text}\n"),
+            Self::File { name, content } => writeln!(out, "--- {name}\n{content}\n"),
+        }
+    }
+}
+
+/// What to do for one client, as plain text.
 pub fn text(client: Client, facts: &SetupFacts, language: Language) -> String {
+    let steps = steps(client, facts, language);
+    steps.iter().map(Step::to_string).collect()
+}
+
+/// What to do for one client.
+pub fn steps(client: Client, facts: &SetupFacts, language: Language) -> Vec<Step> {
     let mut page = Page {
-        out: String::new(),
+        steps: Vec::new(),
         language,
     };
     match client {
@@ -147,12 +175,12 @@ pub fn text(client: Client, facts: &SetupFacts, language: Language) -> String {
             &format!("拒否された理由はブラウザには表示されません。理由と対処はこちら: {why}"),
         );
     }
-    page.out
+    page.steps
 }
 
-/// A text as it grows.
+/// Instructions as they grow.
 struct Page {
-    out: String,
+    steps: Vec<Step>,
     language: Language,
 }
 
@@ -162,11 +190,14 @@ impl Page {
             Language::English => english,
             Language::Japanese => japanese,
         };
-        let _ = writeln!(self.out, "{text}\n");
+        self.steps.push(Step::Say(text.to_owned()));
     }
 
     fn file(&mut self, name: &str, content: &str) {
-        let _ = writeln!(self.out, "--- {name}\n{}\n", content.trim_end());
+        self.steps.push(Step::File {
+            name: name.to_owned(),
+            content: content.trim_end().to_owned(),
+        });
     }
 
     /// The PAC file's URL, or a word on what is missing.

@@ -22,7 +22,7 @@ mod well_known;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, LINK};
 use http::request::Parts;
 use http::{HeaderValue, Response};
 use hyper::body::Incoming;
@@ -130,6 +130,11 @@ pub(crate) async fn serve(
     };
     completion.answered(response.status());
     let (mut head, mut bytes) = response.into_parts();
+    if let Some(egress) = state.egress.as_ref().filter(|_| door == Door::Egress) {
+        // Programs show the body of a failed CONNECT to nobody; this field at least is in their logs.
+        head.headers
+            .extend(egress.help.clone().map(|help| (LINK, help)));
+    }
     if preferences.head_only && !bytes.is_empty() {
         // RFC 9110 §9.3.2: the fields of GET, and no content, which HTTP/2 clients take for an error.
         head.headers
@@ -348,7 +353,7 @@ fn failure(
                 error: error.proxy_status(),
                 retry_after: None,
             };
-            respond::upstream_failure(&failure, preferences, id, pages)
+            respond::upstream_failure(&failure, preferences, id, pages, door)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Hosts of the first door on which the gateway itself answers for the second: proxy auto-configuration for programs, and
-//! *why was this blocked?* for people.
+//! *why was this blocked?* for people, with how to set programs up and passwords for those that need one.
+
+mod password;
 
 use std::time::Duration;
 
@@ -12,8 +14,9 @@ use http_body_util::{BodyExt as _, Limited};
 use super::authenticate;
 use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
-use crate::egress::pages::{form, why};
+use crate::egress::pages::{form, setup, why};
 use crate::egress::refusals::REASON_HOLDS;
+use crate::egress::setup::SetupFacts;
 use crate::exchange::Exchange;
 use crate::framing;
 use crate::gateway::Shared;
@@ -86,13 +89,29 @@ pub(super) async fn why(
         refusals: &egress.refusals,
         form: &egress.form,
         now: state.zone.now(now),
-        setup_path: None,
     };
-    match (&head.method, head.uri.path()) {
-        (&Method::GET | &Method::HEAD, "/") => return Ok(why::page(&page, None, preferences)),
-        (&Method::POST, why::REASON_PATH) => {}
-        (_, "/" | why::REASON_PATH) => return Err(DenialReason::MethodNotAllowed.into()),
-        _ => return Err(DenialReason::RouteNotFound.into()),
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    match (head.uri.path(), &head.method) {
+        ("/", _) if reads => return Ok(why::page(&page, None, preferences)),
+        (why::REASON_PATH, &Method::POST) => {}
+        (password::PATH, &Method::POST) => {
+            let asked = password::Asked {
+                connection: &connection,
+                headers: &head.headers,
+                now,
+            };
+            return password::issue(shared, state, egress, &asked, facts).await;
+        }
+        ("/" | why::REASON_PATH | password::PATH, _) => {
+            return Err(DenialReason::MethodNotAllowed.into());
+        }
+        (path, _) => {
+            let asked = setup::asked(path).ok_or(DenialReason::RouteNotFound)?;
+            if !reads {
+                return Err(DenialReason::MethodNotAllowed.into());
+            }
+            return set_up(state, egress, asked, head.uri.query(), preferences);
+        }
     }
     let collected = Limited::new(body, form::LONGEST).collect();
     let body = match tokio::time::timeout(PATIENCE, collected).await {
@@ -112,6 +131,27 @@ pub(super) async fn why(
         }
         Err(refused) => Ok(why::page(&page, Some(&refused), preferences)),
     }
+}
+
+/// How programs are told to come through this door.
+fn set_up(
+    state: &State,
+    egress: &EgressState,
+    asked: setup::Asked,
+    query: Option<&str>,
+    preferences: Preferences,
+) -> Result<Response<Bytes>, Denial> {
+    let file = query.and_then(|query| query.strip_prefix("pac="));
+    let facts = SetupFacts::of(&state.config, file).ok_or(DenialReason::RouteNotFound)?;
+    let files = egress.config.pac.iter().flat_map(|pac| &pac.files);
+    let files: Vec<&str> = files.map(|file| file.name.as_str()).collect();
+    let page = setup::Setup {
+        pages: &state.config.pages,
+        facts: &facts,
+        files: &files,
+        file,
+    };
+    Ok(setup::page(&page, asked, preferences))
 }
 
 #[cfg(test)]

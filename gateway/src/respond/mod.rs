@@ -33,7 +33,7 @@ use text::Words;
 pub(crate) use frame::{Escaped, Framed, policy};
 use problem::Problem;
 
-/// An app that did not answer as it should, in the words of its record.
+/// An app or a site that did not answer as it should, in the words of its record.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamFailure {
     /// The stable code, kebab-case.
@@ -128,14 +128,19 @@ pub(crate) fn said(
     }
 }
 
-/// The answer when the app failed; see [`UpstreamFailure`].
+/// The answer when the app or the site failed; see [`UpstreamFailure`].
 pub fn upstream_failure(
     failure: &UpstreamFailure,
     preferences: Preferences,
     id: RequestId,
     pages: &Pages,
+    door: Door,
 ) -> Response<Bytes> {
-    let words = text::of_failure(failure.status, failure.code, preferences.language);
+    let (status, code, language) = (failure.status, failure.code, preferences.language);
+    let words = match door {
+        Door::Ingress => text::of_failure(status, code, language),
+        Door::Egress => site::of_failure(status, code, language),
+    };
     render(
         &Answer {
             status: failure.status,

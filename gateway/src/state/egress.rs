@@ -30,6 +30,7 @@ use crate::egress::password::PasswordKey;
 use crate::egress::plain::Plain;
 use crate::egress::refusals::Refusals;
 use crate::egress::resolver::{self, Resolver};
+use crate::egress::setup;
 use crate::egress::tunnels::{TunnelBounds, Tunnels};
 use crate::forward::Instance;
 use crate::gateway::Shared;
@@ -55,6 +56,8 @@ pub(crate) struct EgressState {
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) form: Arc<FormKey>,
+    /// `Link` of every answer of ours (RFC 8288): where people are told why.
+    pub(crate) help: Option<HeaderValue>,
     /// In the order of the configuration.
     pub(crate) pac: Box<[Script]>,
     pub(crate) alerts: Arc<Alerts>,
@@ -144,6 +147,7 @@ impl EgressState {
                 || Arc::new(FormKey::new(&*environment.entropy)),
                 |old| Arc::clone(&old.form),
             ),
+            help: help(config, egress),
             pac,
             alerts: before.map_or_else(Arc::default, |old| Arc::clone(&old.alerts)),
             owner: before.map_or_else(owner, |old| Arc::clone(&old.owner)),
@@ -211,6 +215,11 @@ fn scripts(config: &Config, egress: &config::egress::Egress) -> Result<Box<[Scri
         })
     };
     pac.files.iter().map(script).collect()
+}
+
+fn help(config: &Config, egress: &config::egress::Egress) -> Option<HeaderValue> {
+    let url = setup::page_url(config, egress.why_host.as_deref()?, "");
+    HeaderValue::try_from(format!("<{url}>; rel=\"help\"")).ok()
 }
 
 /// Lists and services, with what was learnt before.

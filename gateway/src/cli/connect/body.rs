@@ -11,7 +11,7 @@ use super::gateway::Use;
 
 /// What goes to the gateway.
 #[derive(Debug)]
-pub(super) enum Outgoing {
+pub(in crate::cli) enum Outgoing {
     Empty,
     Stream(Incoming),
 }

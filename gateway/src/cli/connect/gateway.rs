@@ -37,7 +37,7 @@ const ATTEMPTS: usize = 3;
 
 /// Why the gateway did not answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(in crate::cli) enum Trouble {
     #[error("{0}")]
     Local(String),
     #[error("the gateway cannot be reached: {0}")]
@@ -62,7 +62,7 @@ fn root_of(error: &hyper::Error) -> String {
 }
 
 impl Trouble {
-    pub(super) fn status(&self) -> StatusCode {
+    pub(in crate::cli) fn status(&self) -> StatusCode {
         match self {
             Self::Local(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -73,7 +73,7 @@ impl Trouble {
     }
 
     /// RFC 9209 §2.3.
-    pub(super) fn proxy_status(&self) -> &'static str {
+    pub(in crate::cli) fn proxy_status(&self) -> &'static str {
         match self {
             Self::Local(_) => "proxy_configuration_error",
             Self::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -90,10 +90,10 @@ impl Trouble {
 
 /// What proves who we are, and who the gateway is.
 #[derive(Debug)]
-pub(super) struct Files {
-    pub(super) authority: Option<PathBuf>,
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+pub(in crate::cli) struct Files {
+    pub(in crate::cli) authority: Option<PathBuf>,
+    pub(in crate::cli) certificate: PathBuf,
+    pub(in crate::cli) key: PathBuf,
 }
 
 /// When the files were last written.
@@ -148,7 +148,7 @@ impl Files {
 }
 
 /// See the module's first lines.
-pub(super) struct Gateway {
+pub(in crate::cli) struct Gateway {
     host: Box<str>,
     port: u16,
     name: ServerName<'static>,
@@ -166,12 +166,12 @@ struct Connection {
 
 /// Counts as a stream of its connection while it lives.
 #[derive(Clone, Debug)]
-pub(super) struct Use(Arc<()>);
+pub(in crate::cli) struct Use(Arc<()>);
 
 impl Gateway {
     /// # Errors
     /// What is wrong with the arguments, for the user.
-    pub(super) fn new(authority: &Authority, files: Files) -> Result<Self, String> {
+    pub(in crate::cli) fn new(authority: &Authority, files: Files) -> Result<Self, String> {
         let host = authority.host();
         let bare = host
             .strip_prefix('[')
@@ -195,7 +195,7 @@ impl Gateway {
     }
 
     /// Sends a request. One that was not sent, or has no body and was lost, is tried again on another connection.
-    pub(super) async fn send(
+    pub(in crate::cli) async fn send(
         &self,
         mut request: Request<Outgoing>,
     ) -> Result<(Response<Incoming>, Use), Trouble> {

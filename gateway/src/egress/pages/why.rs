@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::super::refusals::{Refusal, Refusals};
 use super::form::{FEWEST_LETTERS, Fault, FormKey, MOST_LETTERS, Reason, Refused};
+use super::{answer, setup};
 use crate::config::Pages;
 use crate::denial::DenialReason;
 use crate::respond::{self, Escaped, Format, Framed, Language, Preferences};
@@ -27,8 +28,6 @@ pub struct Why<'a> {
     pub form: &'a FormKey,
     /// Times are shown in this zone.
     pub now: Now,
-    /// Where instructions for setting up programs are, on the same host, if they are.
-    pub setup_path: Option<&'a str>,
 }
 
 /// The page. `refused` is a form that did not count: it is said above, and what was written is kept.
@@ -40,7 +39,7 @@ pub fn page(why: &Why<'_>, refused: Option<&Refused>, preferences: Preferences) 
             StatusCode::BAD_REQUEST
         }
     });
-    let (content_type, content) = match preferences.format {
+    let content = match preferences.format {
         Format::Page => {
             let body = Body {
                 why,
@@ -61,21 +60,7 @@ pub fn page(why: &Why<'_>, refused: Option<&Refused>, preferences: Preferences) 
         }
         Format::Problem => ("application/json", listed(&refusals, preferences.language)),
     };
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    respond::negotiated_headers(headers, preferences);
-    let policy = HeaderValue::try_from(respond::policy(STYLE, "'self'"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        policy.unwrap_or(HeaderValue::from_static("default-src 'none'")),
-    );
-    if !preferences.head_only {
-        *response.body_mut() = Bytes::from(content);
-    }
-    response
+    answer(status, content, (STYLE, "'self'"), preferences)
 }
 
 /// The answer to a form that counts: back to the page, where reloading sends nothing again.
@@ -375,15 +360,12 @@ impl Body<'_> {
             )?;
         }
         writeln!(out, "</dl>")?;
-        match why.setup_path {
-            Some(path) => writeln!(
-                out,
-                "<p><a href=\"{}\">{}</a></p>",
-                Escaped(path),
-                words.setup
-            ),
-            None => Ok(()),
-        }
+        writeln!(
+            out,
+            "<p><a href=\"{}\">{}</a></p>",
+            setup::PATH,
+            words.setup
+        )
     }
 
     /// On the company's wall: `2026-11-23 18:41`.

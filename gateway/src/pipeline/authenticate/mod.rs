@@ -29,6 +29,7 @@ use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
 use crate::state::{EgressState, State};
 use credential::Presented;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
 /// What a verified credential yields, whichever kind it was.
@@ -210,6 +211,27 @@ async fn to_destination(
         },
         Presented::Bearer(_) | Presented::Basic(_) => Offer::Failed(credential::not_taken()),
         Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
+    }
+}
+
+/// Who a token says that somebody is, at a page of ours; there is no other way to sign in there.
+pub(super) async fn by_token(
+    shared: &Shared,
+    state: &State,
+    connection: &Connection,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Credentials, Denial> {
+    let offer = match credential::presented(headers, AUTHORIZATION) {
+        Presented::Nothing => Offer::Absent,
+        Presented::Bearer(token) => bearer::offer(shared, state, connection, token, now).await,
+        Presented::Basic(_) => Offer::Failed(credential::not_taken()),
+        Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
+    };
+    match offer {
+        Offer::Verified(credentials) => Ok(credentials),
+        Offer::Absent => Err(DenialReason::CredentialMissing.into()),
+        Offer::Failed(denial) => Err(denial),
     }
 }
 

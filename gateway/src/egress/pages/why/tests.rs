@@ -97,7 +97,6 @@ fn shown(
         refusals,
         form: &form,
         now: tokyo(),
-        setup_path: Some("/setup"),
     };
     page(&why, refused, preferences)
 }
