@@ -36,6 +36,8 @@ pub struct Catalogue {
     look_alikes: Arc<LookAlikes>,
     lists: ArcSwap<Lists>,
     status: Mutex<Vec<FeedStatus>>,
+    /// Good copies lie on disk that the lists do not have yet.
+    behind: AtomicBool,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
     started: AtomicBool,
@@ -104,13 +106,6 @@ impl Catalogue {
             _ => Arc::new(Services::new(&definition.services)),
         };
         let look_alikes = Arc::new(look_alikes(&definition));
-        if previous.is_none()
-            && let Some(directory) = &definition.directory
-        {
-            for feed in &definition.feeds {
-                super::feeds::store::tidy(directory, &feed.name);
-            }
-        }
         let before = previous.map(|previous| (previous.status(), previous.lists()));
         let (lists, status) = assemble::assemble(&assemble::Ingredients {
             definition: &definition,
@@ -134,6 +129,7 @@ impl Catalogue {
             look_alikes,
             lists: ArcSwap::from_pointee(lists),
             status: Mutex::new(status),
+            behind: AtomicBool::new(false),
             refreshing: tokio::sync::Mutex::new(()),
             started: AtomicBool::new(false),
             ended: Arc::default(),
@@ -145,6 +141,11 @@ impl Catalogue {
     pub fn start(self: &Arc<Self>, changed: impl Fn() + Send + Sync + 'static) {
         if self.started.swap(true, Ordering::AcqRel) || self.remotes.iter().all(Option::is_none) {
             return;
+        }
+        if let Some(directory) = &self.definition.directory {
+            for feed in &self.definition.feeds {
+                super::feeds::store::tidy(directory, &feed.name);
+            }
         }
         let ended = Arc::clone(&self.ended);
         tokio::spawn(refresh::keep_fresh(Arc::downgrade(self), ended, changed));

@@ -3,23 +3,25 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
 
 use super::super::feeds::content;
 use super::super::feeds::fetch::{FetchError, Fetched, Validators};
 use super::super::feeds::store::{self, Header, Incoming};
-use super::super::feeds::{FeedFault, FeedReport};
+use super::super::feeds::{FeedFault, FeedReport, FeedStatus};
 use super::assemble::{self, Ingredients};
 use super::{Catalogue, Remote};
 use crate::config::egress::{Feed, FeedSource, FeedTrust};
 
 /// After a failure; doubles up to the schedule.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
+/// The schedule goes by the gateway's clock, which no timer waits for: it is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What became of a round.
 pub(super) struct Round {
@@ -34,16 +36,16 @@ pub(super) async fn keep_fresh(
     ended: Arc<Notify>,
     changed: impl Fn() + Send + Sync,
 ) {
-    let begun = Instant::now();
     let mut plans: Vec<Plan> = Vec::new();
     loop {
         let Some(current) = catalogue.upgrade() else {
             return;
         };
+        let clock = Arc::clone(&current.environment.clock);
+        let now = clock.monotonic();
         if plans.is_empty() {
-            plans = plans_of(&current, begun);
+            plans = plans_of(&current, now);
         }
-        let now = Instant::now();
         let due: Vec<_> = plans
             .iter()
             .filter(|plan| plan.at <= now)
@@ -54,7 +56,7 @@ pub(super) async fn keep_fresh(
             if round.changed {
                 changed();
             }
-            let now = Instant::now();
+            let now = clock.monotonic();
             for plan in plans.iter_mut().filter(|plan| due.contains(&plan.feed)) {
                 plan.after(now, round.failed.contains(&plan.feed));
             }
@@ -64,7 +66,7 @@ pub(super) async fn keep_fresh(
             return;
         };
         tokio::select! {
-            () = tokio::time::sleep_until(next) => {}
+            () = tokio::time::sleep(LOOK.min(next.saturating_duration_since(clock.monotonic()))) => {}
             () = ended.notified() => {}
         }
     }
@@ -136,10 +138,15 @@ pub(super) async fn refresh(catalogue: &Arc<Catalogue>, due: &[usize]) -> Round 
         }
         note(catalogue, index, outcome.err().as_ref());
     }
-    if !fetched.is_empty() {
+    // Also when nothing is new: what came before may still wait, because another list was not good then.
+    if !fetched.is_empty() || catalogue.behind.load(Ordering::Acquire) {
+        let before = catalogue.status();
         round.changed = swap(catalogue).await;
+        catalogue.behind.store(!round.changed, Ordering::Release);
         if round.changed {
-            praise(catalogue, &fetched);
+            praise(catalogue, &before);
+        } else {
+            round.failed = due.to_vec();
         }
     }
     round
@@ -200,10 +207,16 @@ fn is_absence(fault: &FeedFault) -> bool {
     }
 }
 
-fn praise(catalogue: &Catalogue, fetched: &[usize]) {
+/// Tells of every list that is another than it was.
+fn praise(catalogue: &Catalogue, before: &[FeedStatus]) {
     let statuses = catalogue.status();
-    for status in fetched.iter().filter_map(|index| statuses.get(*index)) {
-        let version = status.version.as_deref().unwrap_or_default();
+    for (status, before) in statuses.iter().zip(before) {
+        let Some(version) = status.version.as_deref() else {
+            continue;
+        };
+        if before.version.as_deref() == Some(version) {
+            continue;
+        }
         tracing::info!(feed = %status.name, version, entries = status.entries, "a list is new");
         (catalogue.environment.report)(&FeedReport::Loaded {
             feed: &status.name,
