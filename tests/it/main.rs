@@ -22,6 +22,7 @@ mod denials;
 mod device;
 mod egress_decision;
 mod egress_door;
+mod egress_lists;
 mod egress_pac;
 mod egress_pages;
 mod grpc;
