@@ -879,7 +879,7 @@ async fn a_new_list_cuts_what_it_names_and_nothing_else_and_raises_the_alarm() {
     let lists = ListServer::start(&origins, &["lists.example"]).await;
     lists.serve(LIST, "other.example\n");
     let site = Origins::plain(masugata_tests::Behaviour::Echo).await;
-    let gateway = ["good.example", "bad.example"]
+    let gateway = NAMES
         .iter()
         .fold(builder, |builder, name| builder.origin(name, site.address))
         // Nothing but the list itself makes anybody look in time.
@@ -889,16 +889,18 @@ async fn a_new_list_cuts_what_it_names_and_nothing_else_and_raises_the_alarm() {
         .config(&fetched("c2", LIST, "unsigned = true\nalert = true"))
         .start()
         .await;
-    for (round, client) in both(&gateway.proxy()).iter().enumerate() {
-        lists.serve(LIST, "other.example\n");
-        gateway.clock.advance(hours(1));
-        eventually("the door is open", async || {
-            verdict(client, "bad.example").await == "open"
-        })
-        .await;
-        let mut bad = echoing(client, "bad.example").await;
+    let client = gateway.proxy();
+    eventually("the door is open", async || {
+        verdict(&client, "good.example").await == "open"
+    })
+    .await;
+    let mut list = "other.example\n".to_owned();
+    let hosts = ["bad.example", "new.example"];
+    for (round, (client, host)) in both(&client).iter().zip(hosts).enumerate() {
+        let mut bad = echoing(client, host).await;
         let mut good = echoing(client, "good.example").await;
-        lists.serve(LIST, "other.example\nbad.example\n");
+        writeln!(list, "{host}").unwrap();
+        lists.serve(LIST, &list);
         gateway.clock.advance(hours(1));
         within_reason("the cut", bad.ended()).await;
         assert!(echoes(&mut good).await, "nobody names it");
@@ -908,10 +910,8 @@ async fn a_new_list_cuts_what_it_names_and_nothing_else_and_raises_the_alarm() {
         .await;
         let alerts = operations(&gateway, "alert");
         assert_eq!(alerts.len(), round + 1, "{alerts:?}");
-        let alert = alerts.last().unwrap();
-        let begin = "device=laptop user=corp/ada host=bad.example category=c2 feed=c2@";
-        assert!(alert.starts_with(begin), "{alert}");
-        drop(good);
+        let begin = format!("device=laptop user=corp/ada host={host} category=c2 feed=c2@");
+        assert!(alerts[round].starts_with(&begin), "{alerts:?}");
     }
     let cut = metric(&gateway, "masugata_tunnels_cut_total{reason=\"forbidden\"}").await;
     assert_eq!(cut, Some(2));
