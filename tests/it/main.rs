@@ -21,6 +21,7 @@ mod demo;
 mod denials;
 mod device;
 mod egress_decision;
+mod egress_dialling;
 mod egress_door;
 mod egress_lists;
 mod egress_pac;
