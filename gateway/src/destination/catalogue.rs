@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::assemble::Stamp;
 use super::feeds::fetch::{Location, Transport};
@@ -38,10 +38,10 @@ pub struct Catalogue {
     status: Mutex<Vec<FeedStatus>>,
     /// Good copies lie on disk that the lists do not have yet.
     behind: AtomicBool,
-    /// One refresh at a time.
+    /// One change at a time.
     refreshing: tokio::sync::Mutex<()>,
     started: AtomicBool,
-    ended: Arc<Notify>,
+    ended: CancellationToken,
 }
 
 impl fmt::Debug for Catalogue {
@@ -119,6 +119,7 @@ impl Catalogue {
                 .as_ref()
                 .map(|(status, _)| status.as_slice())
                 .unwrap_or_default(),
+            insist: false,
         })?;
         Ok(Arc::new(Self {
             definition,
@@ -132,7 +133,7 @@ impl Catalogue {
             behind: AtomicBool::new(false),
             refreshing: tokio::sync::Mutex::new(()),
             started: AtomicBool::new(false),
-            ended: Arc::default(),
+            ended: CancellationToken::new(),
         }))
     }
 
@@ -147,8 +148,12 @@ impl Catalogue {
                 super::feeds::store::tidy(directory, &feed.name);
             }
         }
-        let ended = Arc::clone(&self.ended);
-        tokio::spawn(refresh::keep_fresh(Arc::downgrade(self), ended, changed));
+        let changed = Arc::new(changed);
+        for (feed, every) in refresh::schedule(self) {
+            let (catalogue, ended) = (Arc::downgrade(self), self.ended.clone());
+            let changed = Arc::clone(&changed);
+            tokio::spawn(refresh::keep_fresh(catalogue, feed, every, ended, changed));
+        }
     }
 
     /// Asks for newer lists now, whatever the schedule says; true when something changed.
@@ -174,8 +179,7 @@ impl Catalogue {
 
 impl Drop for Catalogue {
     fn drop(&mut self) {
-        // The task finds nobody left and ends.
-        self.ended.notify_one();
+        self.ended.cancel();
     }
 }
 
