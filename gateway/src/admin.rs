@@ -1,5 +1,5 @@
-//! The administrators' listener: liveness, readiness, metrics, the running configuration, lockouts and
-//! tunnels.
+//! The administrators' listener: liveness, readiness, metrics, the running configuration, lockouts, tunnels
+//! and lists.
 //!
 //! Plain HTTP/1.1 on loopback, without a login of its own: whoever may open a socket there may read it. What needs
 //! defence is the administrator's browser, which can open that socket too, on behalf of any web page. So `Host` must
@@ -28,6 +28,8 @@ pub trait AdminView: Send + Sync + 'static {
     /// Open tunnels of the second door; with the hosts that have most of them only if `hosts`, because where people go is
     /// nobody's business who only has a way to this listener.
     fn tunnels(&self, hosts: bool) -> Value;
+    /// How lists of destinations stand, in the order of the configuration.
+    fn lists(&self) -> Value;
     /// Lifts one and puts that on record; false when there is no such key.
     fn lift_lockout(&self, key: &str) -> bool;
 }

@@ -33,7 +33,7 @@ use crate::routes::{HostModes, RouteTable};
 use crate::tls::TlsConfigs;
 
 pub(crate) use build::policy_files;
-pub(crate) use egress::{EgressState, NAME as EGRESS};
+pub(crate) use egress::{Alerts, EgressState, NAME as EGRESS};
 pub(crate) use networks::Networks;
 pub(crate) use trust::profile;
 pub(crate) use zone::Zone;

@@ -7,6 +7,7 @@ use masugata_policy::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admin::{AdminView, Check};
+use crate::destination::FeedStatus;
 use crate::gateway::Shared;
 use crate::limits::lockout::LockoutEntry;
 use crate::metrics::{
@@ -84,6 +85,15 @@ impl AdminView for View {
         tunnels
     }
 
+    fn lists(&self) -> Value {
+        let state = self.shared.state();
+        let lists = state
+            .egress
+            .as_ref()
+            .map(|egress| egress.catalogue.status());
+        lists.unwrap_or_default().iter().map(list).collect()
+    }
+
     fn lift_lockout(&self, key: &str) -> bool {
         let lifted = self.shared.lockout.lift(key);
         if let Some(source) = &lifted {
@@ -91,6 +101,25 @@ impl AdminView for View {
         }
         lifted.is_some()
     }
+}
+
+fn list(list: &FeedStatus) -> Value {
+    let at = |at: Option<Timestamp>| {
+        at.and_then(|at| jiff::Timestamp::from_millisecond(at.as_millis()).ok())
+            .map(|at| at.to_string())
+    };
+    json!({
+        "name": &*list.name,
+        "required": list.required,
+        "version": list.version.as_deref(),
+        "entries": list.entries,
+        "bad_lines": list.bad,
+        "first_bad_line": list.first_bad,
+        "unsupported_lines": list.unsupported,
+        "loaded_at": at(list.loaded_at),
+        "checked_at": at(list.checked_at),
+        "fault": list.fault.as_deref(),
+    })
 }
 
 /// Hosts in the list of tunnels.

@@ -267,6 +267,18 @@ impl TestGateway {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
+    /// Stops with grace and starts again, on the same files and with the same clock.
+    pub async fn restart(mut self) -> Self {
+        self.gateway.take().unwrap().shutdown().await;
+        let capabilities = Capabilities {
+            clock: self.clock.clone(),
+            entropy: Arc::new(SystemEntropy::default()),
+        };
+        let gateway = Gateway::start(&self.path("masugata.toml"), capabilities).await;
+        self.gateway = Some(gateway.unwrap_or_else(|error| panic!("{error}")));
+        self
+    }
+
     /// Stops with grace.
     pub async fn shutdown(mut self) -> TempDir {
         self.gateway.take().unwrap().shutdown().await;

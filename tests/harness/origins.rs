@@ -107,6 +107,11 @@ impl Origins {
 
     /// An origin that speaks TLS under these names.
     pub async fn tls(&self, names: &[&str], behaviour: Behaviour) -> Origin {
+        start(behaviour, Some(self.acceptor(names, &[b"http/1.1"]))).await
+    }
+
+    /// TLS under these names, with these protocols.
+    pub(crate) fn acceptor(&self, names: &[&str], alpn: &[&[u8]]) -> TlsAcceptor {
         let issued = self
             .authority
             .issue_server(names, Validity::days(self.now, 365), &serial())
@@ -122,8 +127,8 @@ impl Origins {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        start(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     /// An origin without TLS.

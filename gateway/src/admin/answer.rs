@@ -78,6 +78,7 @@ enum Endpoint<'a> {
     Configuration,
     Lockouts,
     Tunnels,
+    Lists,
     LiftLockout(&'a str),
 }
 
@@ -91,6 +92,7 @@ impl<'a> Endpoint<'a> {
             "/config" => (Self::Configuration, "GET, HEAD", read),
             "/lockouts" => (Self::Lockouts, "GET, HEAD", read),
             "/tunnels" => (Self::Tunnels, "GET, HEAD", read),
+            "/lists" => (Self::Lists, "GET, HEAD", read),
             other => {
                 let key = other.strip_prefix("/lockouts/").filter(|key| is_key(key));
                 let lift = key.map(Self::LiftLockout).ok_or_else(unknown_path)?;
@@ -124,6 +126,10 @@ impl<'a> Endpoint<'a> {
                 let hosts = local.to_canonical().is_loopback();
                 Ok(json_answer(StatusCode::OK, &view.tunnels(hosts)))
             }
+            Self::Lists => Ok(json_answer(
+                StatusCode::OK,
+                &json!({ "lists": view.lists() }),
+            )),
             Self::LiftLockout(key) => lift(view, head, key),
         }
     }
@@ -134,7 +140,7 @@ fn is_key(key: &str) -> bool {
 }
 
 fn unknown_path() -> Refusal {
-    let detail = "there are /livez, /readyz, /metrics, /config, /lockouts and /tunnels";
+    let detail = "there are /livez, /readyz, /metrics, /config, /lockouts, /tunnels and /lists";
     Refusal::new(StatusCode::NOT_FOUND, detail)
 }
 
@@ -270,7 +276,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_path_is_answered_that_is_not_listed(path in "/[ -~]{0,40}") {
-            let known = ["/livez", "/readyz", "/metrics", "/config", "/lockouts", "/tunnels"];
+            let known = [
+                "/livez", "/readyz", "/metrics", "/config", "/lockouts", "/tunnels", "/lists",
+            ];
             prop_assume!(!known.contains(&path.as_str()));
             let reading = Endpoint::resolve(&Method::GET, &path);
             prop_assert!(reading.is_err());

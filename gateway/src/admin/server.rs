@@ -313,9 +313,9 @@ mod tests {
         cache-control: no-store
         x-content-type-options: nosniff
         connection: close
-        content-length: 135
+        content-length: 143
 
-        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config, /lockouts and /tunnels"}
+        {"type":"about:blank","title":"Not Found","status":404,"detail":"there are /livez, /readyz, /metrics, /config, /lockouts, /tunnels and /lists"}
         "#);
     }
 
@@ -451,6 +451,9 @@ mod tests {
 
         fn tunnels(&self, hosts: bool) -> Value {
             json!({ "open": 1, "hosts": if hosts { vec!["box.example"] } else { vec![] } })
+        }
+        fn lists(&self) -> Value {
+            json!([])
         }
         fn lockouts(&self) -> Vec<LockoutEntry> {
             self.lockouts.lock().unwrap().clone()

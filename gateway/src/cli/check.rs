@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::printer::Printer;
 use crate::config::error::{LoadError, Problem};
 use crate::config::{Config, Examined, Loaded};
+use crate::destination::FeedStatus;
 use crate::gateway::Capabilities;
 use crate::metrics::Metrics;
 use crate::state::{self, Environment, State};
@@ -96,14 +97,17 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
             app.config.path_prefix
         )?;
     }
+    if let Some(egress) = &state.egress {
+        lists(report, &egress.catalogue.status())?;
+    }
     writeln!(
         report,
         "\n{} ({}), {}, {}, {}",
-        count(state.policies.len(), "policy", "policies"),
+        count(state.policies.len() as u64, "policy", "policies"),
         state.policies.version().as_str(),
-        count(state.inventory.devices().len(), "device", "devices"),
-        count(config.issuers.len(), "issuer", "issuers"),
-        count(config.limits.len(), "limit", "limits"),
+        count(state.inventory.devices().len() as u64, "device", "devices"),
+        count(config.issuers.len() as u64, "issuer", "issuers"),
+        count(config.limits.len() as u64, "limit", "limits"),
     )?;
     if !state.warnings.is_empty() {
         writeln!(report, "\nWarnings")?;
@@ -114,7 +118,39 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
     Ok(())
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
+fn lists(report: &mut String, lists: &[FeedStatus]) -> std::fmt::Result {
+    if lists.is_empty() {
+        return Ok(());
+    }
+    writeln!(report, "\nLists")?;
+    for list in lists {
+        write!(report, "  {:<14} ", list.name)?;
+        match (&list.version, &list.fault) {
+            (Some(version), _) => write!(
+                report,
+                "{}, version {version}",
+                count(list.entries, "entry", "entries")
+            )?,
+            (None, Some(fault)) => write!(report, "{fault}")?,
+            (None, None) => write!(report, "not there")?,
+        }
+        if list.version.is_none() && list.required {
+            write!(report, "; until it is there, nothing is let through")?;
+        }
+        if let Some(first) = list.first_bad {
+            let bad = count(list.bad, "line makes", "lines make");
+            write!(report, "; {bad} no sense, first line {first}")?;
+        }
+        if list.unsupported > 0 {
+            let unsupported = count(list.unsupported, "line says", "lines say");
+            write!(report, "; {unsupported} what a list cannot")?;
+        }
+        writeln!(report)?;
+    }
+    Ok(())
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

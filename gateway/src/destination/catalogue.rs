@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::assemble::Stamp;
 use super::feeds::fetch::{Location, Transport};
@@ -36,10 +36,12 @@ pub struct Catalogue {
     look_alikes: Arc<LookAlikes>,
     lists: ArcSwap<Lists>,
     status: Mutex<Vec<FeedStatus>>,
-    /// One refresh at a time.
+    /// Good copies lie on disk that the lists do not have yet.
+    behind: AtomicBool,
+    /// One change at a time.
     refreshing: tokio::sync::Mutex<()>,
     started: AtomicBool,
-    ended: Arc<Notify>,
+    ended: CancellationToken,
 }
 
 impl fmt::Debug for Catalogue {
@@ -104,13 +106,6 @@ impl Catalogue {
             _ => Arc::new(Services::new(&definition.services)),
         };
         let look_alikes = Arc::new(look_alikes(&definition));
-        if previous.is_none()
-            && let Some(directory) = &definition.directory
-        {
-            for feed in &definition.feeds {
-                super::feeds::store::tidy(directory, &feed.name);
-            }
-        }
         let before = previous.map(|previous| (previous.status(), previous.lists()));
         let (lists, status) = assemble::assemble(&assemble::Ingredients {
             definition: &definition,
@@ -124,6 +119,7 @@ impl Catalogue {
                 .as_ref()
                 .map(|(status, _)| status.as_slice())
                 .unwrap_or_default(),
+            insist: false,
         })?;
         Ok(Arc::new(Self {
             definition,
@@ -134,9 +130,10 @@ impl Catalogue {
             look_alikes,
             lists: ArcSwap::from_pointee(lists),
             status: Mutex::new(status),
+            behind: AtomicBool::new(false),
             refreshing: tokio::sync::Mutex::new(()),
             started: AtomicBool::new(false),
-            ended: Arc::default(),
+            ended: CancellationToken::new(),
         }))
     }
 
@@ -146,8 +143,17 @@ impl Catalogue {
         if self.started.swap(true, Ordering::AcqRel) || self.remotes.iter().all(Option::is_none) {
             return;
         }
-        let ended = Arc::clone(&self.ended);
-        tokio::spawn(refresh::keep_fresh(Arc::downgrade(self), ended, changed));
+        if let Some(directory) = &self.definition.directory {
+            for feed in &self.definition.feeds {
+                super::feeds::store::tidy(directory, &feed.name);
+            }
+        }
+        let changed = Arc::new(changed);
+        for (feed, every) in refresh::schedule(self) {
+            let (catalogue, ended) = (Arc::downgrade(self), self.ended.clone());
+            let changed = Arc::clone(&changed);
+            tokio::spawn(refresh::keep_fresh(catalogue, feed, every, ended, changed));
+        }
     }
 
     /// Asks for newer lists now, whatever the schedule says; true when something changed.
@@ -173,8 +179,7 @@ impl Catalogue {
 
 impl Drop for Catalogue {
     fn drop(&mut self) {
-        // The task finds nobody left and ends.
-        self.ended.notify_one();
+        self.ended.cancel();
     }
 }
 

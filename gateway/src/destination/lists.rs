@@ -117,9 +117,13 @@ impl Lists {
         self.conclude(domain, sources, resemblances.collect(), service)
     }
 
-    /// What lists of addresses say of `ip`, whatever name led there.
-    pub fn of_address(&self, ip: IpAddr) -> Finding {
-        self.conclude(None, self.at(ip), Vec::new(), None)
+    /// What lists of addresses say of `ip`, where `host` lies. What a list allows by name, it allows wherever that lies.
+    pub fn of_address_behind(&self, host: &str, ip: IpAddr) -> Finding {
+        let mut sources = self.at(ip);
+        if !sources.is_empty() {
+            self.allowed.find(host, |source| sources.push(source));
+        }
+        self.conclude(None, sources, Vec::new(), None)
     }
 
     fn at(&self, ip: IpAddr) -> Vec<Source> {

@@ -18,6 +18,7 @@ use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
     ResolverOpts,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use masugata_certs::{ClientOptions, Roots};
@@ -324,7 +325,11 @@ async fn ask_server(
             Fault::Absent
         } else {
             tracing::warn!(%error, "name servers cannot be asked");
-            Fault::Failed
+            if matches!(error, NetError::Timeout) {
+                Fault::TimedOut
+            } else {
+                Fault::Failed
+            }
         }
     })?;
     let answers = found.as_lookup().answers().iter();

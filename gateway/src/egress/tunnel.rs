@@ -169,7 +169,7 @@ async fn peek<D: AsyncRead + Unpin>(
 }
 
 /// Tells a client whose hello was understood why it ends here.
-async fn part<D: AsyncWrite + Unpin>(downstream: &mut D, outcome: Outcome) {
+async fn part<D: AsyncRead + AsyncWrite + Unpin>(downstream: &mut D, outcome: Outcome) {
     let alert: &[u8] = match outcome {
         Outcome::Cut(DenialReason::SniMismatch) => &ACCESS_DENIED,
         Outcome::Cut(_)
@@ -182,6 +182,9 @@ async fn part<D: AsyncWrite + Unpin>(downstream: &mut D, outcome: Outcome) {
     let telling = async {
         downstream.write_all(alert).await?;
         downstream.shutdown().await?;
+        // Given up with something unread (early data), the connection or stream is reset, and the alert is lost.
+        let mut unread = [0; 1024];
+        while !alert.is_empty() && downstream.read(&mut unread).await? > 0 {}
         io::Result::Ok(())
     };
     let _gone = tokio::time::timeout(PARTING, telling).await;

@@ -7,7 +7,7 @@ use masugata_policy::{Destination, Resource, Whereto};
 
 use crate::audit::event::DestinationRecord;
 use crate::config::Requirements;
-use crate::destination::{Finding, Lists};
+use crate::destination::Finding;
 use crate::limits::quota::AppLimits;
 use crate::metrics::AppMetrics;
 use crate::state::{AppState, EgressState, State};
@@ -110,7 +110,7 @@ impl Goal {
         let lists = egress.catalogue.lists();
         let mut finding = lists.find(&self.host, self.literal.is_some());
         for address in at.iter().chain(&self.literal) {
-            add(&mut finding, &lists, *address);
+            add(&mut finding, &lists.of_address_behind(&self.host, *address));
         }
         let class = state.policies.place(&Whereto {
             host: &self.host,
@@ -137,8 +137,7 @@ impl Known {
 }
 
 /// What lists say of an address joins what they say of the name.
-fn add(finding: &mut Finding, lists: &Lists, address: IpAddr) {
-    let more = lists.of_address(address);
+fn add(finding: &mut Finding, more: &Finding) {
     finding.alert |= more.alert;
     union(&mut finding.categories, &more.categories);
     union(&mut finding.feeds, &more.feeds);

@@ -9,12 +9,13 @@ use http::{HeaderValue, Response, Version};
 use masugata_policy::{Action, Device, Principal};
 
 use super::Halt;
-use super::asked::{Asked, Errand, Goal};
+use super::asked::{Asked, Errand, Goal, Known};
 use super::lease::{Abroad, DecisionLease, LeasedRequest, Subject};
 use super::limit::Admitted;
 use super::route::{Routed, check_size};
 use crate::audit::trail::{CompletionTrail, Facts};
 use crate::denial::{Denial, DenialReason};
+use crate::destination::Finding;
 use crate::egress::dial::dial;
 use crate::egress::guard::Checked;
 use crate::egress::tunnel::{self, TunnelTerms};
@@ -25,7 +26,7 @@ use crate::framing::{self, Proxied, Violation};
 use crate::gateway::Shared;
 use crate::issuer::challenge;
 use crate::listener::Busy;
-use crate::state::{EgressState, State};
+use crate::state::{Alerts, EgressState, State};
 
 /// First stage: is this one well-formed request for a destination, at a port that is open for it?
 pub(super) fn resolve(
@@ -76,7 +77,6 @@ pub(super) fn resolve(
         known,
     });
     facts.destination = Some(errand.record());
-    check_port(egress, &errand)?;
     let client_address = exchange.connection.remote.ip().to_canonical();
     Ok(Box::new(Routed {
         host: errand.goal.host.clone(),
@@ -89,43 +89,68 @@ pub(super) fn resolve(
     }))
 }
 
-/// Whether the port is open, for everything or for this service.
-fn check_port(egress: &EgressState, errand: &Errand) -> Result<(), Denial> {
+/// Whether the port is open, for everything or for this service. Asked when it is known whose request it is: what calls
+/// home on odd ports is to be on record with its device.
+pub(super) fn check_port(errand: &Errand) -> Result<(), Denial> {
     let port = errand.goal.port;
-    if egress.opens(port, errand.known.finding.service.as_deref()) {
+    if errand
+        .egress
+        .opens(port, errand.known.finding.service.as_deref())
+    {
         return Ok(());
     }
     Err(Denial::new(DenialReason::DestinationPortRefused).with_detail(format!("port {port}")))
 }
 
-/// Tells the administrators that a device asks for what an alerting list names, whatever is then decided.
-pub(super) fn watch(shared: &Shared, errand: &Errand, device: &Device, principal: &Principal) {
-    let finding = &errand.known.finding;
-    if !finding.alert {
-        return;
+/// That somebody asks for what an alerting list names.
+pub(super) struct Alarm {
+    alerts: Arc<Alerts>,
+    host: Box<str>,
+    site: Box<str>,
+    finding: Finding,
+}
+
+impl Alarm {
+    /// Nothing, nearly always.
+    pub(super) fn of(egress: &EgressState, goal: &Goal, known: &Known) -> Option<Self> {
+        known.finding.alert.then(|| Self {
+            alerts: Arc::clone(&egress.alerts),
+            host: goal.host.clone(),
+            site: known.site(goal).into(),
+            finding: known.finding.clone(),
+        })
     }
-    let (device, site) = (device.id(), errand.known.site(&errand.goal));
-    if !errand
-        .egress
-        .alerts
-        .is_news(device, site, shared.clock.now())
-    {
-        return;
+
+    /// [`Self::of`] a request.
+    pub(super) fn of_request(asked: &Asked) -> Option<Self> {
+        match asked {
+            Asked::App(_) => None,
+            Asked::Destination(errand) => Self::of(&errand.egress, &errand.goal, &errand.known),
+        }
     }
-    let detail = format!(
-        "device={device} user={} host={} category={} feed={}",
-        principal.id(),
-        errand.goal.host,
-        finding.categories.join(","),
-        finding.feeds.join(","),
-    );
-    tracing::warn!("alert: {detail}");
-    for feed in &finding.feeds {
-        // Named with its version; counted without.
-        let name = feed.split_once('@').map_or(&**feed, |(name, _)| name);
-        shared.metrics.alerted(name);
+
+    /// Tells the administrators which device it is, whatever is then decided; without a principal where nobody has
+    /// signed in, as programs that call home do not.
+    pub(super) fn sound(&self, shared: &Shared, device: &Device, principal: Option<&Principal>) {
+        let device = device.id();
+        if !self.alerts.is_news(device, &self.site, shared.clock.now()) {
+            return;
+        }
+        let detail = format!(
+            "device={device} user={} host={} category={} feed={}",
+            principal.map_or("-", Principal::id),
+            self.host,
+            self.finding.categories.join(","),
+            self.finding.feeds.join(","),
+        );
+        tracing::warn!("alert: {detail}");
+        for feed in &self.finding.feeds {
+            // Named with its version; counted without.
+            let name = feed.split_once('@').map_or(&**feed, |(name, _)| name);
+            shared.metrics.alerted(name);
+        }
+        shared.record("alert", detail);
     }
-    shared.record("alert", detail);
 }
 
 /// A request whose way is known.
@@ -189,8 +214,10 @@ pub(super) async fn reach(
     if known.class.revision() != errand.known.class.revision() || known.finding.alert {
         admitted.place_again(known);
         let permit = admitted.permit();
+        if let Some(alarm) = Alarm::of_request(admitted.asked()) {
+            alarm.sound(shared, permit.device(), Some(permit.principal()));
+        }
         if let Asked::Destination(errand) = admitted.asked() {
-            watch(shared, errand, permit.device(), permit.principal());
             facts.destination = Some(errand.record());
         }
         admitted = admitted.decide_again(state)?;

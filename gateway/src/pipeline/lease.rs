@@ -14,6 +14,7 @@ use masugata_policy::{Action, Device, Permit, Resource, Timestamp};
 use super::asked::Goal;
 use super::authenticate::{self, Credentials};
 use super::decide::{self, Circumstances, Question};
+use super::egress::Alarm;
 use super::posture;
 use crate::config::Requirements;
 use crate::connection::Connection;
@@ -147,6 +148,11 @@ impl DecisionLease {
         let egress = state.egress.as_ref().ok_or(DenialReason::Overloaded)?;
         let address = at.map(|at| at.ip());
         let known = goal.known(state, egress, address.as_slice());
+        // What a list names only now may have been open for long.
+        if let (Some(alarm), Some(shared)) = (Alarm::of(egress, goal, &known), self.busy.shared()) {
+            let device = authenticate::device::establish(state, &self.connection, now)?;
+            alarm.sound(&shared, &device, Some(&self.credentials.principal));
+        }
         if !egress.opens(goal.port, known.finding.service.as_deref()) {
             return Err(DenialReason::DestinationPortRefused.into());
         }

@@ -42,7 +42,7 @@ use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::state::{AppState, Backend, State};
 
 use asked::Asked;
-use egress::{Reached, Way};
+use egress::{Alarm, Reached, Way};
 use lease::{DecisionLease, LeasedRequest, Subject};
 use limit::Admitted;
 use route::{Routed, Target};
@@ -212,14 +212,14 @@ async fn examine(
         },
     };
     trail.metrics = Some(Arc::clone(routed.asked.metrics()));
-    let authenticated = authenticate::establish(shared, state, routed, facts).await?;
+    let alarm = Alarm::of_request(&routed.asked);
+    let authenticated = authenticate::establish(shared, state, routed, facts).await;
+    if let (Some(alarm), Some(device)) = (alarm, &facts.device) {
+        alarm.sound(shared, device, facts.principal.as_deref());
+    }
+    let authenticated = authenticated?;
     if let Asked::Destination(errand) = &authenticated.routed().asked {
-        egress::watch(
-            shared,
-            errand,
-            authenticated.device(),
-            authenticated.principal(),
-        );
+        egress::check_port(errand)?;
     }
     let assessed = posture::assess(authenticated)?;
     let authorized = decide::decide(state, assessed)?;

@@ -155,6 +155,9 @@ impl ForwardError {
             | Self::HeaderTimedOut
             | Self::IdleTimedOut
             | Self::TotalTimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unresolved(source) if source.kind() == io::ErrorKind::TimedOut => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::Unresolved(_)
             | Self::Unreachable(_)
@@ -176,6 +179,7 @@ impl ForwardError {
         match self {
             Self::NoHealthyUpstream => "destination_unavailable",
             Self::Saturated => "connection_limit_reached",
+            Self::Unresolved(source) if source.kind() == io::ErrorKind::TimedOut => "dns_timeout",
             Self::Unresolved(_) => "dns_error",
             Self::Unreachable(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
                 "connection_refused"
@@ -337,6 +341,18 @@ mod tests {
                 "upstream-unreachable",
                 502,
                 "connection_refused",
+            ),
+            (
+                ForwardError::Unresolved(io::ErrorKind::NotFound.into()),
+                "upstream-unresolved",
+                502,
+                "dns_error",
+            ),
+            (
+                ForwardError::Unresolved(io::ErrorKind::TimedOut.into()),
+                "upstream-unresolved",
+                504,
+                "dns_timeout",
             ),
             (
                 ForwardError::ConnectTimedOut,

@@ -31,6 +31,8 @@ pub(super) struct Ingredients<'a> {
     pub(super) version: u64,
     /// How lists stood before.
     pub(super) known: &'a [FeedStatus],
+    /// A fetched list that was there before has to be there again.
+    pub(super) insist: bool,
 }
 
 /// Enough of a file's metadata to see that it was written.
@@ -62,7 +64,7 @@ pub(super) fn stamp(feed: &FeedSpec) -> Option<Stamp> {
 /// Reads everything.
 ///
 /// # Errors
-/// Every file that cannot be used.
+/// Every file that cannot be used, and every copy that is lost.
 pub(super) fn assemble(of: &Ingredients<'_>) -> Result<(Lists, Vec<FeedStatus>), Vec<FeedProblem>> {
     let mut collector = Collector::new(of.environment);
     let mut problems = Vec::new();
@@ -77,7 +79,8 @@ pub(super) fn assemble(of: &Ingredients<'_>) -> Result<(Lists, Vec<FeedStatus>),
             Ok(loaded) => (Some(loaded), None),
             Err(fault) => {
                 let is_file = matches!(feed.source, FeedSource::File { .. });
-                if is_file || fault == FeedFault::TooMany {
+                let is_lost = of.insist && before.is_some_and(|before| before.version.is_some());
+                if is_file || is_lost || fault == FeedFault::TooMany {
                     problems.push(FeedProblem {
                         feed: name.clone(),
                         fault: fault.clone(),
@@ -97,6 +100,7 @@ pub(super) fn assemble(of: &Ingredients<'_>) -> Result<(Lists, Vec<FeedStatus>),
             version: version.map(Into::into),
             entries: summary.map_or(0, |summary| summary.entries),
             bad: summary.map_or(0, |summary| summary.bad),
+            first_bad: summary.and_then(|summary| summary.first_bad),
             unsupported: summary.map_or(0, |summary| summary.unsupported),
             loaded_at: loaded.as_ref().map(|(_, at)| *at),
             checked_at: before.and_then(|before| before.checked_at),

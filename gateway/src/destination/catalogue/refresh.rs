@@ -3,146 +3,150 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::super::feeds::content;
 use super::super::feeds::fetch::{FetchError, Fetched, Validators};
 use super::super::feeds::store::{self, Header, Incoming};
-use super::super::feeds::{FeedFault, FeedReport};
+use super::super::feeds::{FeedFault, FeedReport, FeedStatus};
+use super::super::lists::Lists;
 use super::assemble::{self, Ingredients};
 use super::{Catalogue, Remote};
 use crate::config::egress::{Feed, FeedSource, FeedTrust};
 
 /// After a failure; doubles up to the schedule.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
+/// The schedule goes by the gateway's clock, which no timer waits for: it is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What became of a round.
 pub(super) struct Round {
     pub(super) changed: bool,
-    /// Feeds that could not be had or are not good.
-    pub(super) failed: Vec<usize>,
+    /// Something could not be had or is not good.
+    pub(super) failed: bool,
 }
 
-/// Fetches what is due, again and again, until nobody holds the catalogue.
+/// Fetches one feed whenever it is due, until nobody holds the catalogue. Each feed has a task of its own: a server that
+/// keeps us waiting must not keep the lists of others from coming.
 pub(super) async fn keep_fresh(
     catalogue: Weak<Catalogue>,
-    ended: Arc<Notify>,
-    changed: impl Fn() + Send + Sync,
+    feed: usize,
+    every: Duration,
+    ended: CancellationToken,
+    changed: Arc<impl Fn() + Send + Sync>,
 ) {
-    let begun = Instant::now();
-    let mut plans: Vec<Plan> = Vec::new();
+    let mut failures = 0_u32;
+    // At once.
+    let mut due = None;
     loop {
         let Some(current) = catalogue.upgrade() else {
             return;
         };
-        if plans.is_empty() {
-            plans = plans_of(&current, begun);
-        }
-        let now = Instant::now();
-        let due: Vec<_> = plans
-            .iter()
-            .filter(|plan| plan.at <= now)
-            .map(|plan| plan.feed)
-            .collect();
-        if !due.is_empty() {
-            let round = refresh(&current, &due).await;
+        let clock = Arc::clone(&current.environment.clock);
+        let now = clock.monotonic();
+        if due.is_none_or(|due| due <= now) {
+            let round = refresh(&current, &[feed]).await;
             if round.changed {
                 changed();
             }
-            let now = Instant::now();
-            for plan in plans.iter_mut().filter(|plan| due.contains(&plan.feed)) {
-                plan.after(now, round.failed.contains(&plan.feed));
-            }
+            let failed = round.failed;
+            failures = if failed {
+                failures.saturating_add(1)
+            } else {
+                0
+            };
+            due = now.checked_add(wait(failures, every));
         }
         drop(current);
-        let Some(next) = plans.iter().map(|plan| plan.at).min() else {
-            return;
-        };
+        let left = due.map(|due| due.saturating_duration_since(clock.monotonic()));
         tokio::select! {
-            () = tokio::time::sleep_until(next) => {}
-            () = ended.notified() => {}
+            () = tokio::time::sleep(LOOK.min(left.unwrap_or(LOOK))) => {}
+            () = ended.cancelled() => return,
         }
     }
 }
 
-/// When a feed is due.
-struct Plan {
-    feed: usize,
-    at: Instant,
-    every: Duration,
-    failures: u32,
-}
-
-impl Plan {
-    fn after(&mut self, now: Instant, failed: bool) {
-        self.failures = if failed {
-            self.failures.saturating_add(1)
-        } else {
-            0
-        };
-        let wait = match self.failures {
-            0 => self.every,
-            failures => FIRST_RETRY
-                .saturating_mul(2_u32.saturating_pow(failures.min(16) - 1))
-                .min(self.every),
-        };
-        self.at = now + wait;
+/// How long to leave a server alone.
+fn wait(failures: u32, every: Duration) -> Duration {
+    match failures {
+        0 => every,
+        failures => FIRST_RETRY
+            .saturating_mul(2_u32.saturating_pow(failures.min(16) - 1))
+            .min(every),
     }
 }
 
-fn plans_of(catalogue: &Catalogue, now: Instant) -> Vec<Plan> {
+/// The feeds that are fetched, and how often.
+pub(super) fn schedule(catalogue: &Catalogue) -> impl Iterator<Item = (usize, Duration)> {
     let feeds = catalogue.definition.feeds.iter().enumerate();
-    feeds
-        .filter_map(|(feed, spec)| match &spec.source {
-            FeedSource::File { .. } => None,
-            FeedSource::Https { refresh, .. } => Some(Plan {
-                feed,
-                at: now,
-                every: *refresh,
-                failures: 0,
-            }),
-        })
-        .collect()
+    feeds.filter_map(|(feed, spec)| match &spec.source {
+        FeedSource::File { .. } => None,
+        FeedSource::Https { refresh, .. } => Some((feed, *refresh)),
+    })
 }
 
-/// Fetches the feeds `due`, and puts new lists in place if any is new.
-pub(super) async fn refresh(catalogue: &Arc<Catalogue>, due: &[usize]) -> Round {
-    let _one = catalogue.refreshing.lock().await;
-    let mut round = Round {
-        changed: false,
-        failed: Vec::new(),
-    };
-    let mut fetched = Vec::new();
-    for &index in due {
-        let (Some(feed), Some(Some(remote))) = (
-            catalogue.definition.feeds.get(index),
-            catalogue.remotes.get(index),
-        ) else {
-            continue;
-        };
-        let outcome = fetch(catalogue, index, feed, remote).await;
-        match &outcome {
-            Ok(true) => fetched.push(index),
+/// Fetches these feeds, and puts new lists in place if any is new.
+pub(super) async fn refresh(catalogue: &Arc<Catalogue>, feeds: &[usize]) -> Round {
+    let mut failed = false;
+    for feed in feeds {
+        match fetch_and_note(catalogue, *feed).await {
+            Ok(true) => catalogue.behind.store(true, Ordering::Release),
             Ok(false) => {}
-            Err(fault) => {
-                tell(catalogue, feed, fault);
-                round.failed.push(index);
-            }
-        }
-        note(catalogue, index, outcome.err().as_ref());
-    }
-    if !fetched.is_empty() {
-        round.changed = swap(catalogue).await;
-        if round.changed {
-            praise(catalogue, &fetched);
+            Err(()) => failed = true,
         }
     }
-    round
+    let changed = take_up(catalogue).await;
+    Round {
+        changed,
+        failed: failed || catalogue.behind.load(Ordering::Acquire),
+    }
+}
+
+/// True when there is a new copy; what went wrong is told.
+async fn fetch_and_note(catalogue: &Catalogue, index: usize) -> Result<bool, ()> {
+    let (Some(feed), Some(Some(remote))) = (
+        catalogue.definition.feeds.get(index),
+        catalogue.remotes.get(index),
+    ) else {
+        return Ok(false);
+    };
+    let outcome = fetch(catalogue, index, feed, remote).await;
+    if let Err(fault) = &outcome {
+        tell(catalogue, feed, fault);
+    }
+    note(catalogue, index, outcome.as_ref().err());
+    outcome.map_err(drop)
+}
+
+/// Puts new lists in place if there are good copies that they do not have: from now, or from when another list was not
+/// good. What came while somebody else did the same is taken up with one more step.
+async fn take_up(catalogue: &Arc<Catalogue>) -> bool {
+    let _one = catalogue.refreshing.lock().await;
+    if !catalogue.behind.swap(false, Ordering::AcqRel) {
+        return false;
+    }
+    let before = catalogue.status();
+    let mut swapped = swap(catalogue).await;
+    if let Err(lost) = &swapped
+        && !lost.is_empty()
+    {
+        // Copies that were there, and are not any more: they are fetched again rather than missed.
+        for feed in lost {
+            let _told = fetch_and_note(catalogue, *feed).await;
+        }
+        swapped = swap(catalogue).await;
+    }
+    match swapped {
+        Ok(()) => praise(catalogue, &before),
+        Err(_) => catalogue.behind.store(true, Ordering::Release),
+    }
+    swapped.is_ok()
 }
 
 fn note(catalogue: &Catalogue, index: usize, fault: Option<&FeedFault>) {
@@ -200,10 +204,16 @@ fn is_absence(fault: &FeedFault) -> bool {
     }
 }
 
-fn praise(catalogue: &Catalogue, fetched: &[usize]) {
+/// Tells of every list that is another than it was.
+fn praise(catalogue: &Catalogue, before: &[FeedStatus]) {
     let statuses = catalogue.status();
-    for status in fetched.iter().filter_map(|index| statuses.get(*index)) {
-        let version = status.version.as_deref().unwrap_or_default();
+    for (status, before) in statuses.iter().zip(before) {
+        let Some(version) = status.version.as_deref() else {
+            continue;
+        };
+        if before.version.as_deref() == Some(version) {
+            continue;
+        }
         tracing::info!(feed = %status.name, version, entries = status.entries, "a list is new");
         (catalogue.environment.report)(&FeedReport::Loaded {
             feed: &status.name,
@@ -348,8 +358,9 @@ fn check_age(good: &Header, new: &Header) -> Result<(), FeedFault> {
     Ok(())
 }
 
-/// Reads all lists again and puts them in place; false when they are not good, and the old ones stay.
-async fn swap(catalogue: &Arc<Catalogue>) -> bool {
+/// Reads all lists again and puts them in place. When one is not good the old lists stay, and the answer is which copies
+/// of fetched ones have gone.
+async fn swap(catalogue: &Arc<Catalogue>) -> Result<(), Vec<usize>> {
     let current = Arc::clone(catalogue);
     let assembled = blocking(move || {
         let known = current.status();
@@ -360,42 +371,53 @@ async fn swap(catalogue: &Arc<Catalogue>) -> bool {
             look_alikes: &current.look_alikes,
             version: current.lists().version().saturating_add(1),
             known: &known,
+            insist: true,
         }))
     })
     .await;
     match assembled {
-        Ok(Ok((lists, mut statuses))) => {
-            let mut known = catalogue.statuses();
-            for (new, old) in statuses.iter_mut().zip(known.iter()) {
-                // A feed that was refused in this round is still served from its old copy.
-                if new.fault.is_none() {
-                    new.fault.clone_from(&old.fault);
-                }
-                if new.version != old.version {
-                    new.fault = None;
-                }
-                new.checked_at = old.checked_at;
-            }
-            *known = statuses;
-            drop(known);
-            catalogue.lists.store(Arc::new(lists));
-            true
+        Ok(Ok((lists, statuses))) => {
+            put_in_place(catalogue, lists, statuses);
+            Ok(())
         }
         Ok(Err(problems)) => {
-            for problem in problems {
+            for problem in &problems {
                 tracing::warn!(feed = %problem.feed, fault = %problem.fault, "lists stay as they are");
                 (catalogue.environment.report)(&FeedReport::Refused {
                     feed: &problem.feed,
                     fault: &problem.fault,
                 });
             }
-            false
+            let is_lost = |feed: &str| problems.iter().any(|problem| *problem.feed == *feed);
+            let feeds = schedule(catalogue).map(|(feed, _)| feed);
+            Err(feeds
+                .filter(|feed| {
+                    let spec = catalogue.definition.feeds.get(*feed);
+                    spec.is_some_and(|spec| is_lost(&spec.name))
+                })
+                .collect())
         }
         Err(fault) => {
             tracing::error!(%fault, "lists stay as they are");
-            false
+            Err(Vec::new())
         }
     }
+}
+
+fn put_in_place(catalogue: &Catalogue, lists: Lists, mut statuses: Vec<FeedStatus>) {
+    let mut known = catalogue.statuses();
+    for (new, old) in statuses.iter_mut().zip(known.iter()) {
+        if new.version != old.version {
+            new.fault = None;
+        } else if old.fault.is_some() {
+            // What came last is still not used, and why says more than that there is nothing.
+            new.fault.clone_from(&old.fault);
+        }
+        new.checked_at = old.checked_at;
+    }
+    *known = statuses;
+    drop(known);
+    catalogue.lists.store(Arc::new(lists));
 }
 
 /// Runs what takes long where it stalls nobody.

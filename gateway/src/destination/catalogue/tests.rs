@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::feeds::{Connect, FeedReport};
 use super::*;
-use crate::capability::{Clock, SystemEntropy};
+use crate::capability::{Clock, SystemClock, SystemEntropy};
 use crate::config::egress::{DomainPattern, FeedEffect, FeedFormat, FeedTrust};
 
 struct Noon;
@@ -27,7 +27,7 @@ impl Clock for Noon {
         Timestamp::from_millis(1_795_000_000_000)
     }
     fn monotonic(&self) -> std::time::Instant {
-        unreachable!()
+        SystemClock.monotonic()
     }
 }
 
@@ -134,14 +134,14 @@ fn lists_of_all_formats_answer_together_and_name_their_versions() {
     assert!(found.domain.is_none());
     assert_eq!(
         lists
-            .of_address("192.0.2.9".parse().unwrap())
+            .of_address_behind("x.example", "192.0.2.9".parse().unwrap())
             .categories
             .len(),
         1
     );
     assert!(
         lists
-            .of_address("198.51.100.1".parse().unwrap())
+            .of_address_behind("x.example", "198.51.100.1".parse().unwrap())
             .categories
             .is_empty()
     );
@@ -173,6 +173,29 @@ fn allowing_lists_take_all_categories_away_but_not_what_is_important() {
     assert_eq!(categories(&lists, "x.good.bad.example"), ["one", "two"]);
     assert_eq!(categories(&lists, "must.bad.example"), ["two"]);
     assert_eq!(categories(&lists, "bad.example"), ["one", "two"]);
+}
+
+#[test]
+fn what_is_allowed_by_name_is_allowed_wherever_it_lies() {
+    let dir = tempfile::tempdir().unwrap();
+    let ranges = file(dir.path(), "ranges", "192.0.2.0/24\n");
+    let mut must = file(dir.path(), "must", "||192.0.2.7^$important\n");
+    must.format = FeedFormat::Adguard;
+    let mut own = file(dir.path(), "own", "||198.51.100.1^\n@@||good.example^\n");
+    own.format = FeedFormat::Adguard;
+    let mut allow = file(dir.path(), "allow", "good.example\n");
+    allow.effect = FeedEffect::Allow;
+    allow.categories.clear();
+    let lists = build(&[ranges, must, own, allow]).lists();
+    let at = |host: &str, ip: &str| -> Vec<String> {
+        let found = lists.of_address_behind(host, ip.parse().unwrap());
+        found.categories.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(at("other.example", "192.0.2.1"), ["ranges"]);
+    assert!(at("www.good.example", "192.0.2.1").is_empty());
+    assert_eq!(at("good.example", "192.0.2.7"), ["must"]);
+    assert_eq!(at("other.example", "198.51.100.1"), ["own"]);
+    assert_eq!(at("192.0.2.1", "192.0.2.1"), ["ranges"]);
 }
 
 // Attack: an unsigned blocking list that exempts what other lists name.
@@ -266,7 +289,10 @@ fn a_file_that_is_missing_or_no_list_does_not_load() {
     assert_eq!(told.len(), 4, "{told:?}");
     assert!(told[0].starts_with("list `gone` cannot be read"));
     assert_eq!(told[1], "list `empty` has no entries");
-    assert_eq!(told[2], "list `page` makes no sense in 2 of 2 lines");
+    assert_eq!(
+        told[2],
+        "list `page` makes no sense in 2 of 2 lines, first in line 1"
+    );
     assert_eq!(told[3], "list `unsigned` has no signature");
 }
 
@@ -620,7 +646,7 @@ async fn what_is_not_good_leaves_the_last_good_copy() {
         (
             "a page",
             "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>".to_owned(),
-            "refused: makes no sense in 1 of 1 lines",
+            "refused: makes no sense in 1 of 1 lines, first in line 1",
         ),
         (
             "shrunk",

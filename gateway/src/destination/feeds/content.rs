@@ -26,6 +26,8 @@ pub struct Summary {
     pub entries: u64,
     /// Lines that make no sense, and entries that would cover a public suffix.
     pub bad: u64,
+    /// The first such line, counted from 1.
+    pub first_bad: Option<u64>,
     pub unsupported: u64,
     /// Seconds since 1970, as the signature says.
     pub signed_at: Option<i64>,
@@ -112,6 +114,7 @@ pub fn read(
         return Err(FeedFault::Nonsense {
             bad: lines.nonsense,
             lines: lines.seen,
+            first: lines.first_nonsense,
         });
     }
     if summary.entries == 0 {
@@ -173,8 +176,12 @@ struct Lines {
     /// The beginning of a line that goes on in the next chunk; bounded.
     begun: Vec<u8>,
     summary: Summary,
+    /// Of the current line, blank ones counted.
+    number: u64,
     seen: u64,
     nonsense: u64,
+    /// The first line that is nonsense.
+    first_nonsense: u64,
     allowed: usize,
     signed: bool,
     /// The feed's own entries allow.
@@ -190,11 +197,14 @@ impl Lines {
                 hash: [0; 32],
                 entries: 0,
                 bad: 0,
+                first_bad: None,
                 unsupported: 0,
                 signed_at: None,
             },
+            number: 0,
             seen: 0,
             nonsense: 0,
+            first_nonsense: 0,
             allowed: 0,
             signed,
             allows: spec.effect == crate::config::egress::FeedEffect::Allow,
@@ -228,12 +238,14 @@ impl Lines {
 
     fn line(&mut self, line: &[u8], out: &mut impl FnMut(Entry<'_>)) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let (signed, allows) = (self.signed, self.allows);
+        self.number = self.number.saturating_add(1);
+        let (number, signed, allows) = (self.number, self.signed, self.allows);
         let summary = &mut self.summary;
         let allowed = &mut self.allowed;
         let became = self.parser.line(line, &mut |entry| {
             let Some(entry) = judge(entry, signed, allows) else {
                 summary.bad = summary.bad.saturating_add(1);
+                summary.first_bad.get_or_insert(number);
                 return;
             };
             if let Entry::Name {
@@ -255,6 +267,10 @@ impl Lines {
             Line::Unsupported => summary.unsupported = summary.unsupported.saturating_add(1),
             Line::Bad => {
                 summary.bad = summary.bad.saturating_add(1);
+                summary.first_bad.get_or_insert(number);
+                if self.nonsense == 0 {
+                    self.first_nonsense = number;
+                }
                 self.nonsense = self.nonsense.saturating_add(1);
             }
         }
@@ -398,17 +414,26 @@ mod tests {
             FeedFault::TooLarge(10_000)
         );
         assert_eq!(
-            fault("a.example\n<html>\n"),
-            FeedFault::Nonsense { bad: 1, lines: 2 }
+            fault("a.example\n\n<html>\n"),
+            FeedFault::Nonsense {
+                bad: 1,
+                lines: 2,
+                first: 3
+            }
         );
         // A line without an end is not kept in memory.
         assert_eq!(
             fault(&"a".repeat(9000)),
-            FeedFault::Nonsense { bad: 1, lines: 1 }
+            FeedFault::Nonsense {
+                bad: 1,
+                lines: 1,
+                first: 1
+            }
         );
         // One bad line in ten is a slip.
         let slip = format!("{}<html>\n", "a.example\n".repeat(9));
-        assert_eq!(read_text(&slip, FeedEffect::Block).0.unwrap().bad, 1);
+        let slip = read_text(&slip, FeedEffect::Block).0.unwrap();
+        assert_eq!((slip.bad, slip.first_bad), (1, Some(10)));
     }
 
     // Attack: one line that opens or closes half the web.

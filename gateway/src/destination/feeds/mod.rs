@@ -74,8 +74,10 @@ pub struct FeedStatus {
     /// First 12 hexadecimal digits of the SHA-256 of what is in use; `None`: nothing.
     pub version: Option<Box<str>>,
     pub entries: u64,
-    /// Lines that make no sense.
+    /// Lines that make no sense, and entries that would cover a public suffix.
     pub bad: u64,
+    /// The first such line, counted from 1.
+    pub first_bad: Option<u64>,
     /// Lines about what a list of destinations cannot say.
     pub unsupported: u64,
     /// When what is in use was fetched or read.
@@ -116,8 +118,8 @@ pub enum FeedFault {
     RolledBack,
     #[error("has no entries")]
     Empty,
-    #[error("makes no sense in {bad} of {lines} lines")]
-    Nonsense { bad: u64, lines: u64 },
+    #[error("makes no sense in {bad} of {lines} lines, first in line {first}")]
+    Nonsense { bad: u64, lines: u64, first: u64 },
     #[error("has {after} entries, and had {before} before")]
     Shrunk { before: u64, after: u64 },
     #[error("allows more than {0} names")]

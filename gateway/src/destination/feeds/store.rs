@@ -152,14 +152,15 @@ impl Drop for Incoming {
     }
 }
 
-/// Removes what a process that was stopped left behind.
+/// Removes what a process that was stopped left behind; what this one is fetching stays.
 pub fn tidy(directory: &Path, feed: &str) {
     let begin = format!(".{feed}.");
+    let ours = format!("{begin}{}-", std::process::id());
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(&begin) && name.ends_with(".new") {
+        if name.starts_with(&begin) && name.ends_with(".new") && !name.starts_with(&ours) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -211,8 +212,10 @@ mod tests {
         drop(Incoming::create(directory.path(), "feed").unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         fs::write(directory.path().join(".feed.1-1.new"), "x").unwrap();
+        let (arriving, _file) = Incoming::create(directory.path(), "feed").unwrap();
         tidy(directory.path(), "feed");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert!(arriving.content().is_ok(), "this one is being fetched");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

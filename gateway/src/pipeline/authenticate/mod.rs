@@ -123,9 +123,6 @@ impl Authenticated {
     pub(super) fn device(&self) -> &Device {
         &self.device
     }
-    pub(super) fn principal(&self) -> &Principal {
-        &self.credentials.principal
-    }
 }
 
 /// The answer of one way to sign in.
