@@ -23,9 +23,10 @@ fn door(egress: &str) -> TestGatewayBuilder {
     TestGateway::new()
         .device("tablet", "")
         .device("kiosk", "owner = \"\"")
-        .egress(&format!("password_key = \"password.key\"\n{egress}"))
+        .egress(&format!(
+            "password_key = \"password.key\"\nbounds.drain = \"1s\"\n{egress}"
+        ))
         .file("password.key", &STANDARD.encode([7; 32]))
-        .ingress("bounds.drain = \"1s\"")
 }
 
 /// A door, and an origin behind it that only listens.

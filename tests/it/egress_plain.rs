@@ -27,8 +27,7 @@ const URL: &str = "http://site.example/";
 fn door() -> TestGatewayBuilder {
     TestGateway::new()
         .device("kiosk", "owner = \"\"")
-        .egress("recheck = \"1s\"")
-        .ingress("bounds.drain = \"1s\"")
+        .egress("recheck = \"1s\"\nbounds.drain = \"1s\"")
 }
 
 /// A door that leads to that site.

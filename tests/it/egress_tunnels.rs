@@ -27,8 +27,9 @@ fn door(egress: &str) -> TestGatewayBuilder {
     TestGateway::new()
         .device("tablet", "")
         .device("kiosk", "owner = \"\"")
-        .egress(&format!("recheck = \"1s\"\n{egress}"))
-        .ingress("bounds.drain = \"1s\"")
+        .egress(&format!(
+            "recheck = \"1s\"\nbounds.drain = \"1s\"\n{egress}"
+        ))
 }
 
 /// The door, and an echo behind it.
@@ -1006,8 +1007,8 @@ async fn a_tunnel_that_never_rests_ends_with_its_time() {
 async fn a_stop_lets_tunnels_finish_takes_no_new_ones_and_then_cuts() {
     let echo = Origins::plain(Behaviour::Echo).await;
     let gateway = TestGateway::new()
-        .egress("")
-        .ingress("bounds.drain = \"3s\"")
+        .egress("bounds.drain = \"3s\"")
+        .ingress("bounds.drain = \"10m\"")
         .origin("site.example", echo.address)
         .start()
         .await;
@@ -1052,8 +1053,7 @@ async fn without_a_record_no_tunnel_is_opened_and_those_that_are_open_go_on() {
     let echo = Origins::plain(Behaviour::Echo).await;
     let gateway = TestGateway::new()
         .on_disk(&disk)
-        .egress("")
-        .ingress("bounds.drain = \"1s\"")
+        .egress("bounds.drain = \"1s\"")
         .origin("site.example", echo.address)
         .start()
         .await;

@@ -206,7 +206,7 @@ impl Lease for DecisionLease {
     fn check(&self) -> Result<(), DenialReason> {
         // Nobody is left who could answer for it.
         let shared = self.busy.shared().ok_or(DenialReason::Overloaded)?;
-        if shared.drain.is_cut() {
+        if shared.drain.is_cut(self.connection.door) {
             return Err(DenialReason::Overloaded);
         }
         let now = shared.clock.now();
