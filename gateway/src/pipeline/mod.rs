@@ -348,7 +348,7 @@ fn failure(
                 error: error.proxy_status(),
                 retry_after: None,
             };
-            respond::upstream_failure(&failure, preferences, id, pages)
+            respond::upstream_failure(&failure, preferences, id, pages, door)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The words for refusals at the egress, where they differ: there is no application, but a site or a cloud service.
 
 use super::negotiate::Language;
-use super::text::{Words, words};
+use super::text::{self, Words, words};
 use crate::denial::DenialReason;
 
 /// `None` where the words for applications fit as well.
@@ -12,6 +12,43 @@ pub(super) fn of_denial(reason: DenialReason, language: Language) -> Option<Word
     };
     let found = words.iter().find(|(of, _)| *of == reason);
     found.map(|(_, words)| *words)
+}
+
+/// A site that was permitted and did not answer.
+pub(super) fn of_failure(status: http::StatusCode, code: &str, language: Language) -> Words {
+    match (text::felt(status, code), language) {
+        (408, _) => text::of_failure(status, code, language),
+        (503, Language::English) => words(
+            "The site cannot be reached",
+            "Its use is permitted, but there is no such site, or it cannot be connected to at the moment.",
+            "Check the address. If it is right, wait a few minutes and try again.",
+        ),
+        (503, Language::Japanese) => words(
+            "サイトに接続できません",
+            "利用は許可されていますが、サイトが存在しないか、現在接続できません。",
+            "アドレスを確認してください。正しい場合は、数分待ってから、もう一度お試しください。",
+        ),
+        (504, Language::English) => words(
+            "The site takes too long",
+            "Its use is permitted, but the site did not answer in time.",
+            "Try again. If you were sending something, check first whether it arrived.",
+        ),
+        (504, Language::Japanese) => words(
+            "サイトの応答がありません",
+            "利用は許可されていますが、サイトから時間内に応答がありませんでした。",
+            "もう一度お試しください。送信の途中だった場合は、先に結果を確認してください。",
+        ),
+        (_, Language::English) => words(
+            "The site did not answer properly",
+            "Its use is permitted, but the site broke off or gave an answer that makes no sense.",
+            "Try again. If you were sending something, check first whether it arrived.",
+        ),
+        (_, Language::Japanese) => words(
+            "サイトから正しい応答がありません",
+            "利用は許可されていますが、サイトの応答が途切れたか、正しくありませんでした。",
+            "もう一度お試しください。送信の途中だった場合は、先に結果を確認してください。",
+        ),
+    }
 }
 
 const ENGLISH: [(DenialReason, Words); 11] = [

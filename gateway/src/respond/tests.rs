@@ -348,8 +348,13 @@ fn failures_behind_us_are_told_apart() {
             retry_after: None,
         };
         for language in LANGUAGES {
-            let response =
-                upstream_failure(&failure, prefer(Format::Problem, language), ID, &pages());
+            let response = upstream_failure(
+                &failure,
+                prefer(Format::Problem, language),
+                ID,
+                &pages(),
+                Door::Ingress,
+            );
             let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
             assert_eq!(value["type"], "urn:masugata:failure:upstream-closed");
             assert!(seen.insert(value["detail"].to_string()));
@@ -357,7 +362,13 @@ fn failures_behind_us_are_told_apart() {
                 field(&response, "proxy-status"),
                 "masugata; error=connection_terminated; details=\"upstream-closed\""
             );
-            let page = upstream_failure(&failure, prefer(Format::Page, language), ID, &pages());
+            let page = upstream_failure(
+                &failure,
+                prefer(Format::Page, language),
+                ID,
+                &pages(),
+                Door::Ingress,
+            );
             assert!(body(&page).contains("upstream-closed"));
         }
     }
@@ -372,7 +383,7 @@ fn an_application_that_could_not_be_reached_is_not_said_to_have_answered() {
         retry_after: None,
     };
     let wants = prefer(Format::Problem, Language::English);
-    let response = upstream_failure(&failure, wants, ID, &pages());
+    let response = upstream_failure(&failure, wants, ID, &pages(), Door::Ingress);
     let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
     assert_eq!(value["status"], 502);
     assert_eq!(value["title"], "The application is not available");

@@ -158,6 +158,12 @@ async fn credentials_in_the_wrong_place_or_twice_are_none() {
             let answer = client.refused(SITE).await;
             let code = answer.denial_code().unwrap();
             assert!(code.starts_with("credential-"), "{name}: {code}");
+            // Told what would be taken, so that a program can try that and a person is asked again.
+            assert_eq!(answer.status, StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+            let offered = answer.headers.get_all("proxy-authenticate").iter();
+            let offered: Vec<_> = offered.map(|value| value.to_str().unwrap()).collect();
+            assert!(offered[0].starts_with("Bearer"), "{name}: {offered:?}");
+            assert!(offered[1].starts_with("Basic"), "{name}: {offered:?}");
         }
     }
     // In the target: the target is none.

@@ -36,6 +36,7 @@ async fn what_goes_wrong_beyond_us_is_told_with_proxy_status() {
             let told = answer.header("proxy-status").unwrap();
             assert!(told.contains(&format!("error={error}")), "{host}: {told}");
             assert!(told.starts_with("masugata; "), "{told}");
+            assert!(answer.text().contains("The site "), "{}", answer.text());
         }
         let answer = client.refused("closed.example:80").await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
