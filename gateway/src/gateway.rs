@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
@@ -335,21 +336,7 @@ impl Gateway {
 
     /// Stops accepting, lets requests in flight finish for as long as configured, closes the record.
     pub async fn shutdown(mut self) {
-        let grace = self.shared.state().config.ingress.bounds.drain;
-        self.shared.drain.begin();
-        if tokio::time::timeout(grace, self.shared.drain.finished())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                seconds = grace.as_secs(),
-                "connections were still open when the time to drain was over"
-            );
-            self.shared.auditor.stopping();
-            self.shared.drain.cut();
-            let _ =
-                tokio::time::timeout(Duration::from_secs(3), self.shared.drain.finished()).await;
-        }
+        self.drain().await;
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.shared.report_strangers(true);
@@ -364,6 +351,29 @@ impl Gateway {
                 "stopped with records that could not be written"
             );
         }
+    }
+
+    /// Waits for connections to end, those of each door for as long as it has.
+    async fn drain(&self) {
+        let (state, drain) = (self.shared.state(), &self.shared.drain);
+        let mut doors = [Door::Ingress, Door::Egress].map(|door| (state.bounds(door).drain, door));
+        doors.sort_unstable_by_key(|(grace, _)| *grace);
+        drain.begin();
+        let begun = Instant::now();
+        for (grace, door) in doors {
+            if timeout_at(begun + grace, drain.finished()).await.is_ok() {
+                return;
+            }
+            let seconds = grace.as_secs();
+            tracing::warn!(
+                ?door,
+                seconds,
+                "connections were still open when the time to drain was over"
+            );
+            self.shared.auditor.stopping();
+            drain.cut(door);
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(3), drain.finished()).await;
     }
 
     fn record(&self, kind: &'static str, detail: impl Into<String>) {

@@ -40,7 +40,8 @@ use beside::{Bell, First};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drain {
     begun: CancellationToken,
-    cut: CancellationToken,
+    ingress_cut: CancellationToken,
+    egress_cut: CancellationToken,
     connections: TaskTracker,
 }
 
@@ -53,13 +54,19 @@ impl Drain {
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
     }
-    /// Ends what is still there.
-    pub(crate) fn cut(&self) {
-        self.cut.cancel();
+    /// Ends what is still there behind a door.
+    pub(crate) fn cut(&self, door: Door) {
+        self.cut_of(door).cancel();
     }
-    /// What is still there must end.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
+    /// What is still there behind a door must end.
+    pub(crate) fn is_cut(&self, door: Door) -> bool {
+        self.cut_of(door).is_cancelled()
+    }
+    fn cut_of(&self, door: Door) -> &CancellationToken {
+        match door {
+            Door::Ingress => &self.ingress_cut,
+            Door::Egress => &self.egress_cut,
+        }
     }
     pub(crate) async fn finished(&self) {
         self.connections.wait().await;
@@ -154,7 +161,7 @@ async fn establish(
     );
     let established = tokio::select! {
         established = established => established,
-        () = shared.drain.cut.cancelled() => return None,
+        () = shared.drain.cut_of(door).cancelled() => return None,
     };
     let (stream, connection, handshake) = match established {
         Ok(Ok(established)) => established,
@@ -201,7 +208,7 @@ async fn establish(
         in_flight: AtomicUsize::new(0),
         begun: AtomicU64::new(0),
         carried: AtomicU64::new(0),
-        cut: shared.drain.cut.clone(),
+        cut: shared.drain.cut_of(door).clone(),
         _slot: handshake.established(),
         _open: shared.metrics.connections.enter(),
         _tracked: shared.drain.connections.token(),
@@ -388,6 +395,7 @@ async fn drive<C>(
 ) where
     C: Future<Output = Result<(), hyper::Error>>,
 {
+    let cut = watch.activity.cut.clone();
     let mut bell = Bell::default();
     let mut draining = false;
     let mut last_word: Option<Pin<Box<Sleep>>> = None;
@@ -396,7 +404,7 @@ async fn drive<C>(
             let rare = pin!(async {
                 tokio::select! {
                     biased;
-                    () = shared.drain.cut.cancelled() => Call::End,
+                    () = cut.cancelled() => Call::End,
                     () = shared.drain.begun.cancelled(), if !draining => Call::Drain,
                     () = passed(&mut last_word) => Call::LastWord,
                     verdict = watch.tick() => match verdict {

@@ -81,6 +81,14 @@ impl AdminView for View {
             let most = egress.tunnels.by_destination(MOST_HOSTS).into_iter();
             let most = most.map(|(host, open)| json!({ "host": &*host, "open": open }));
             members.insert("hosts".into(), most.collect());
+            let held = egress.tunnels.by_owner(MOST_HOSTS).into_iter();
+            let held = held.map(|(held, open)| {
+                json!({
+                    "user": held.user, "device": &*held.device, "host": &*held.host,
+                    "port": held.port, "policy": held.policy, "open": open,
+                })
+            });
+            members.insert("tunnels".into(), held.collect());
         }
         tunnels
     }
@@ -122,7 +130,7 @@ fn list(list: &FeedStatus) -> Value {
     })
 }
 
-/// Hosts in the list of tunnels.
+/// Lines in a list of tunnels.
 const MOST_HOSTS: usize = 100;
 
 /// Lets the metrics read what is a state and not a count.

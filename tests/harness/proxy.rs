@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{HOST, PROXY_AUTHORIZATION};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::header::{HOST, HeaderName, PROXY_AUTHORIZATION};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::body::AnyBody;
 use crate::client::{Answer, Client};
 use crate::pki::{Device, Pki};
 use crate::raw::RawAnswer;
@@ -45,7 +47,8 @@ pub struct Tunnel {
     _sender: Sender,
 }
 
-/// A connection to the proxy, to ask more than once.
+/// A connection to the proxy, to ask more than once. Clones ask on the same connection.
+#[derive(Clone)]
 pub struct ProxySession {
     sender: Sender,
     headers: Vec<(String, String)>,
@@ -53,8 +56,8 @@ pub struct ProxySession {
 
 #[derive(Clone)]
 enum Sender {
-    Http1(Arc<tokio::sync::Mutex<http1::SendRequest<Full<Bytes>>>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http1(Arc<tokio::sync::Mutex<http1::SendRequest<AnyBody>>>),
+    Http2(http2::SendRequest<AnyBody>),
 }
 
 impl ProxyClient {
@@ -157,6 +160,23 @@ impl ProxyClient {
 }
 
 impl ProxySession {
+    /// Another field of every request from now on.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+    /// Another user from now on, on the same connection.
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.headers
+            .retain(|(name, _)| name != PROXY_AUTHORIZATION.as_str());
+        let value = format!("Bearer {}", token.as_ref());
+        self.header(PROXY_AUTHORIZATION.as_str(), &value)
+    }
+
+    pub fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
+    }
+
     /// A tunnel, or the refusal. Over HTTP/1.1 the connection is then used up.
     ///
     /// # Errors
@@ -192,7 +212,7 @@ impl ProxySession {
         let mut request = Request::builder()
             .method(Method::CONNECT)
             .uri(format!("https://{host}/"))
-            .body(Full::new(Bytes::new()))
+            .body(boxed(Full::new(Bytes::new())))
             .expect("a request");
         request
             .extensions_mut()
@@ -202,34 +222,76 @@ impl ProxySession {
     }
 
     async fn open(&self, method: Method, target: &str, body: &str) -> Response<Incoming> {
-        let uri: Uri = target.parse().expect("a target");
-        let host = uri.authority().expect("an authority").to_string();
-        let mut request = Request::builder().method(method).uri(uri);
-        if matches!(self.sender, Sender::Http1(_)) {
-            request = request.header(HOST, host);
-        }
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = request
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
             .body(Full::new(Bytes::from(body.to_owned())))
             .expect("a request");
-        let sent = match &self.sender {
+        self.ask(request).await.expect("an answer")
+    }
+
+    /// Any request, with the session's fields and, where it has none, `Host`; the answer's body is still to be read.
+    ///
+    /// # Errors
+    /// When the connection broke before the head arrived.
+    pub async fn ask<B>(&self, request: Request<B>) -> Result<Response<Incoming>, hyper::Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut request = request.map(boxed);
+        let host = request.uri().authority().expect("an authority").to_string();
+        let fields = request.headers_mut();
+        if matches!(self.sender, Sender::Http1(_)) && !fields.contains_key(HOST) {
+            fields.insert(HOST, host.parse().expect("a host"));
+        }
+        for (name, value) in &self.headers {
+            let name: HeaderName = name.parse().expect("a name");
+            fields.append(name, value.parse().expect("a value"));
+        }
+        match &self.sender {
             Sender::Http1(sender) => {
                 let mut sender = sender.lock().await;
-                sender.ready().await.expect("a connection");
+                sender.ready().await?;
                 let sending = sender.send_request(request);
                 drop(sender);
                 sending.await
             }
             Sender::Http2(sender) => {
                 let mut sender = sender.clone();
-                sender.ready().await.expect("a connection");
+                sender.ready().await?;
                 sender.send_request(request).await
             }
-        };
-        sent.expect("an answer")
+        }
     }
+
+    /// As `ask`, and the whole answer.
+    ///
+    /// # Errors
+    /// When the connection broke before the answer was whole.
+    pub async fn send_any<B>(&self, request: Request<B>) -> Result<Answer, hyper::Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, body) = self.ask(request).await?.into_parts();
+        let collected = body.collect().await?;
+        let trailers = collected.trailers().cloned();
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: collected.to_bytes(),
+            trailers,
+        })
+    }
+}
+
+fn boxed<B>(body: B) -> AnyBody
+where
+    B: Body<Data = Bytes> + Send + Sync + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    body.map_err(Into::into).boxed()
 }
 
 async fn whole(response: Response<Incoming>) -> Answer {
@@ -277,6 +339,16 @@ impl Tunnel {
         let mut answer = String::new();
         self.read_to_string(&mut answer).await.expect("an answer");
         answer
+    }
+
+    /// What goes through comes back: for a destination that echoes.
+    pub async fn echoes(&mut self) {
+        self.write_all(b"ping").await.expect("a way there");
+        self.flush().await.expect("a way there");
+        let mut back = [0; 4];
+        let read = crate::within_reason("an echo", self.read_exact(&mut back));
+        read.await.expect("a way back");
+        assert_eq!(&back, b"ping");
     }
 
     /// Whether the other side ends it; what it still says is thrown away.

@@ -108,25 +108,13 @@ impl Upstream {
 
     /// Accepts WebSockets and sends every message back.
     pub async fn websocket_echo() -> Self {
-        Self::new(|mut request: Request<Incoming>| async move {
-            let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
-                return Self::text("not a WebSocket");
-            };
-            let accept = derive_accept_key(key.as_bytes());
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let Ok(io) = upgrade.await else { return };
-                let socket =
-                    WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await;
-                echo(socket).await;
-            });
-            Response::builder()
-                .status(101)
-                .header(CONNECTION, "upgrade")
-                .header(UPGRADE, "websocket")
-                .header(SEC_WEBSOCKET_ACCEPT, accept)
-                .body(Full::new(Bytes::new()).boxed())
-                .unwrap()
+        Self::new(|request: Request<Incoming>| async move { accept(request) }).await
+    }
+
+    /// The same inside TLS.
+    pub async fn websocket_echo_tls(config: rustls::ServerConfig) -> Self {
+        Self::tls(config, |request: Request<Incoming>| async move {
+            accept(request)
         })
         .await
     }
@@ -295,6 +283,27 @@ impl Body for Fed {
             .poll_recv(cx)
             .map(|data| data.map(|data| Ok(Frame::data(data))))
     }
+}
+
+/// Answers the handshake of a WebSocket, and then echoes.
+fn accept(mut request: Request<Incoming>) -> Answer {
+    let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
+        return Upstream::text("not a WebSocket");
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(io) = upgrade.await else { return };
+        let socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await;
+        echo(socket).await;
+    });
+    Response::builder()
+        .status(101)
+        .header(CONNECTION, "upgrade")
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_ACCEPT, accept)
+        .body(Full::new(Bytes::new()).boxed())
+        .unwrap()
 }
 
 async fn echo<S>(mut socket: WebSocketStream<S>)

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::Client;
+use crate::proxy::ProxyClient;
 
 /// Longer than anything takes on a busy machine; reached only by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,7 +46,19 @@ impl Client {
     }
 }
 
+impl ProxyClient {
+    /// A connection to the proxy for bytes of one's own.
+    pub async fn wire(&self) -> Wire {
+        Wire(self.stream().await.expect("a TLS connection"))
+    }
+}
+
 impl Wire {
+    /// The connection itself.
+    pub fn into_inner(self) -> TlsStream<TcpStream> {
+        self.0
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
         self.0.flush().await.unwrap();

@@ -106,6 +106,28 @@ impl Entry {
     }
 }
 
+/// Whose tunnels lead where, and which policies let them through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Held {
+    pub user: Box<str>,
+    pub device: Arc<str>,
+    pub host: Arc<str>,
+    pub port: u16,
+    pub policy: Box<str>,
+}
+
+impl Held {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            user: entry.principal.id().into(),
+            device: Arc::clone(&entry.reservation.device),
+            host: Arc::clone(&entry.host),
+            port: entry.port,
+            policy: entry.policy.as_str().into(),
+        }
+    }
+}
+
 /// A tunnel that is there.
 pub(super) struct Live {
     pub(super) entry: Entry,
@@ -210,6 +232,21 @@ impl Tunnels {
         for shard in &self.shards {
             for live in lock(shard).values() {
                 let count = counts.entry(Arc::clone(&live.entry.host)).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_unstable_by(|(one, few), (other, many)| many.cmp(few).then(one.cmp(other)));
+        counts.truncate(most);
+        counts
+    }
+
+    /// Open tunnels per user, device, destination and policy version, most first, at most `most`.
+    pub fn by_owner(&self, most: usize) -> Vec<(Held, usize)> {
+        let mut counts: Map<Held, usize> = Map::default();
+        for shard in &self.shards {
+            for live in lock(shard).values() {
+                let count = counts.entry(Held::of(&live.entry)).or_default();
                 *count = count.saturating_add(1);
             }
         }

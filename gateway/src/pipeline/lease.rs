@@ -102,9 +102,6 @@ impl DecisionLease {
     }
 
     fn ask_again(&self, state: &State, now: Timestamp) -> Result<(), Denial> {
-        if now >= self.credentials.expires_at {
-            return Err(DenialReason::CredentialExpired.into());
-        }
         let epoch = state.epoch();
         let permit = match &self.request.subject {
             Subject::App { name, .. } => self.ask_of_app(state, name, now)?,
@@ -178,7 +175,11 @@ impl DecisionLease {
         circumstances: impl FnOnce(&Device) -> Circumstances,
     ) -> Result<Permit, Denial> {
         let request = &self.request;
+        // The device first, as for a request: the credential may be its certificate.
         let device = authenticate::device::establish(state, &self.connection, now)?;
+        if now >= self.credentials.expires_at {
+            return Err(DenialReason::CredentialExpired.into());
+        }
         let credentials = self
             .credentials
             .still_good(state, (&device, &self.connection), now)?;
@@ -211,7 +212,7 @@ impl Lease for DecisionLease {
     fn check(&self) -> Result<(), DenialReason> {
         // Nobody is left who could answer for it.
         let shared = self.busy.shared().ok_or(DenialReason::Overloaded)?;
-        if shared.drain.is_cut() {
+        if shared.drain.is_cut(self.connection.door) {
             return Err(DenialReason::Overloaded);
         }
         let now = shared.clock.now();

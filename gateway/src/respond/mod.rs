@@ -85,6 +85,11 @@ pub fn denial(
 /// The status of a refusal as the client of a door is told it.
 pub(crate) fn status_at(door: Door, reason: DenialReason) -> StatusCode {
     match (door, reason.status()) {
+        // RFC 9110 §15.5.8: a program with no better one left must hear what would be taken, and a person who mistyped a
+        // password be asked for it again.
+        (Door::Egress, _) if reason == DenialReason::CredentialMalformed => {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        }
         (Door::Egress, StatusCode::UNAUTHORIZED) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         // RFC 9110 §15.5.20: a proxy never says 421.
         (Door::Egress, StatusCode::MISDIRECTED_REQUEST) => StatusCode::BAD_REQUEST,
@@ -128,7 +133,7 @@ pub(crate) fn said(
     }
 }
 
-/// The answer when the app or the site failed; see [`UpstreamFailure`].
+/// The answer when the app, or at the egress the site, failed; see [`UpstreamFailure`].
 pub fn upstream_failure(
     failure: &UpstreamFailure,
     preferences: Preferences,
@@ -136,11 +141,11 @@ pub fn upstream_failure(
     pages: &Pages,
     door: Door,
 ) -> Response<Bytes> {
-    let (status, code, language) = (failure.status, failure.code, preferences.language);
-    let words = match door {
-        Door::Ingress => text::of_failure(status, code, language),
-        Door::Egress => site::of_failure(status, code, language),
+    let of = match door {
+        Door::Ingress => text::of_failure,
+        Door::Egress => site::of_failure,
     };
+    let words = of(failure.status, failure.code, preferences.language);
     render(
         &Answer {
             status: failure.status,

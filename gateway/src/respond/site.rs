@@ -1,7 +1,5 @@
 //! The words for refusals at the egress, where they differ: there is no application, but a site or a cloud service.
 
-use http::StatusCode;
-
 use super::negotiate::Language;
 use super::text::{self, Words, words};
 use crate::denial::DenialReason;
@@ -16,39 +14,39 @@ pub(super) fn of_denial(reason: DenialReason, language: Language) -> Option<Word
     found.map(|(_, words)| *words)
 }
 
-/// A site that does not answer as it should.
-pub(super) fn of_failure(status: StatusCode, code: &str, language: Language) -> Words {
-    match (code, status.as_u16(), language) {
-        ("upstream-unresolved", _, Language::English) => words(
-            "There is no site of this name",
-            "You may go there, but no address was found for the name.",
-            "Check the address for spelling mistakes, then try again.",
-        ),
-        ("upstream-unresolved", _, Language::Japanese) => words(
-            "この名前のサイトは見つかりません",
-            "接続は許可されていますが、この名前のアドレスが見つかりませんでした。",
-            "アドレスに入力の誤りがないか確認して、もう一度お試しください。",
-        ),
-        (_, 504, Language::English) => words(
-            "The site takes too long",
-            "You may go there, but the site did not answer in time.",
-            "Try again in a few minutes.",
-        ),
-        (_, 504, Language::Japanese) => words(
-            "サイトの応答がありません",
-            "接続は許可されていますが、サイトから時間内に応答がありませんでした。",
-            "数分待ってから、もう一度お試しください。",
-        ),
-        (_, 408, _) => text::of_failure(status, code, language),
-        (_, _, Language::English) => words(
+/// A site that was permitted and did not answer.
+pub(super) fn of_failure(status: http::StatusCode, code: &str, language: Language) -> Words {
+    match (text::felt(status, code), language) {
+        (408, _) => text::of_failure(status, code, language),
+        (503, Language::English) => words(
             "The site cannot be reached",
-            "You may go there, but the site refused the connection, broke off or gave an answer that makes no sense.",
-            "Try again in a few minutes. If other sites work, the fault is with this one.",
+            "Its use is permitted, but there is no such site, or it cannot be connected to at the moment.",
+            "Check the address. If it is right, wait a few minutes and try again.",
         ),
-        (_, _, Language::Japanese) => words(
+        (503, Language::Japanese) => words(
             "サイトに接続できません",
-            "接続は許可されていますが、サイトに接続を拒否されたか、応答が途切れたか、正しくありませんでした。",
-            "数分待ってから、もう一度お試しください。ほかのサイトを利用できる場合は、このサイト側の問題です。",
+            "利用は許可されていますが、サイトが存在しないか、現在接続できません。",
+            "アドレスを確認してください。正しい場合は、数分待ってから、もう一度お試しください。",
+        ),
+        (504, Language::English) => words(
+            "The site takes too long",
+            "Its use is permitted, but the site did not answer in time.",
+            "Try again. If you were sending something, check first whether it arrived.",
+        ),
+        (504, Language::Japanese) => words(
+            "サイトの応答がありません",
+            "利用は許可されていますが、サイトから時間内に応答がありませんでした。",
+            "もう一度お試しください。送信の途中だった場合は、先に結果を確認してください。",
+        ),
+        (_, Language::English) => words(
+            "The site did not answer properly",
+            "Its use is permitted, but the site broke off or gave an answer that makes no sense.",
+            "Try again. If you were sending something, check first whether it arrived.",
+        ),
+        (_, Language::Japanese) => words(
+            "サイトから正しい応答がありません",
+            "利用は許可されていますが、サイトの応答が途切れたか、正しくありませんでした。",
+            "もう一度お試しください。送信の途中だった場合は、先に結果を確認してください。",
         ),
     }
 }

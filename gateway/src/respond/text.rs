@@ -435,13 +435,17 @@ fn japanese(reason: DenialReason) -> Words {
 }
 
 /// An application that does not answer as it should.
-pub(super) fn of_failure(status: http::StatusCode, code: &str, language: Language) -> Words {
-    // To a person, an application that could not be connected to is one that is not there, whatever the status says.
+/// To a person, what could not be connected to is not there, whatever the status says.
+pub(super) fn felt(status: http::StatusCode, code: &str) -> u16 {
     let never_reached = matches!(
         code,
         "upstream-unresolved" | "upstream-unreachable" | "upstream-certificate" | "upstream-tls"
     );
-    match (if never_reached { 503 } else { status.as_u16() }, language) {
+    if never_reached { 503 } else { status.as_u16() }
+}
+
+pub(super) fn of_failure(status: http::StatusCode, code: &str, language: Language) -> Words {
+    match (felt(status, code), language) {
         (503, Language::English) => words(
             "The application is not available",
             "You have access, but the application cannot be reached at the moment.",

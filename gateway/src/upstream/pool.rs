@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use http::{Request, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
@@ -38,6 +39,19 @@ pub(crate) struct Checkout {
     /// `None` only after it was given back.
     link: Option<Link>,
     place: Place,
+    /// Somebody has signed in on the connection itself: it is nobody else's any more.
+    private: bool,
+}
+
+/// Whether the credentials are of a kind that servers take for everything that follows on the connection, against RFC 9110
+/// §11.6.2, rather than for this request (RFC 4559 §6). The next one could be anybody's.
+fn signs_in_for_good(headers: &HeaderMap) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+        scheme.is_some_and(|scheme| {
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
+    })
 }
 
 /// Counted while it lives.
@@ -144,6 +158,7 @@ impl Server {
                 Ok(Checkout {
                     link: Some(Link::Http2(self.share(connection))),
                     place,
+                    private: false,
                 })
             }
         }
@@ -155,6 +170,7 @@ impl Checkout {
         Self {
             link: Some(Link::Http1(wire)),
             place,
+            private: false,
         }
     }
 
@@ -162,6 +178,7 @@ impl Checkout {
         Self {
             link: Some(Link::Http2(stream)),
             place: Place::take(server, false),
+            private: false,
         }
     }
 
@@ -198,6 +215,7 @@ impl Checkout {
     ) -> Result<Response<Incoming>, SendFailure> {
         match &mut self.link {
             Some(Link::Http1(wire)) => {
+                self.private |= signs_in_for_good(request.headers());
                 let response = wire.sender.try_send_request(request);
                 let mut response = std::pin::pin!(response);
                 std::future::poll_fn(|cx| {
@@ -232,7 +250,8 @@ impl Checkout {
     /// The exchange is over and nothing is left unread: the connection may serve the next one.
     pub(crate) fn give_back(&mut self) {
         match self.link.take() {
-            Some(Link::Http1(wire)) => self.place.server.put_idle(wire),
+            Some(Link::Http1(wire)) if !self.private => self.place.server.put_idle(wire),
+            Some(Link::Http1(_)) => {}
             // A stream ends by itself.
             Some(Link::Http2(_)) | None => {}
         }
