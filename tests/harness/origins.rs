@@ -107,6 +107,12 @@ impl Origins {
 
     /// An origin that speaks TLS under these names.
     pub async fn tls(&self, names: &[&str], behaviour: Behaviour) -> Origin {
+        let config = self.server_config(names);
+        start(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    /// TLS under these names, for origins of another kind; HTTP/1.1 only.
+    pub fn server_config(&self, names: &[&str]) -> ServerConfig {
         let issued = self
             .authority
             .issue_server(names, Validity::days(self.now, 365), &serial())
@@ -123,7 +129,7 @@ impl Origins {
             .with_single_cert(chain, key)
             .unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        start(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+        config
     }
 
     /// An origin without TLS.

@@ -20,6 +20,7 @@ mod decision;
 mod demo;
 mod denials;
 mod device;
+mod egress_clients;
 mod egress_decision;
 mod egress_door;
 mod egress_pac;
