@@ -91,7 +91,9 @@ impl World {
 
     /// `masugata connect`, and where it listens.
     async fn connect(&self, more: &[&str]) -> (Process, SocketAddr) {
-        connect(self.home.path(), &self.door(), more).await
+        // A name that not every system looks up as what it is.
+        let door = self.door().replace("localhost", "proxy.localhost");
+        connect(self.home.path(), &door, more).await
     }
 
     /// What `masugata setup` prints for a client, as it would be on this machine: with its files where they are here.
@@ -857,8 +859,9 @@ async fn curl_goes_out_over_http2() {
     let refused = curl
         .run(["-sS", "--proxy-http2", "https://files.other.example/"])
         .await;
+    // It does not say which status it was.
     assert_eq!(refused.code, Some(56), "{refused:?}");
-    assert!(refused.err.contains("403"), "{}", refused.err);
+    assert_eq!(world.decisions("files.other.example", 1).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
