@@ -67,6 +67,11 @@ pub fn page(why: &Why<'_>, refused: Option<&Refused>, preferences: Preferences) 
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     respond::negotiated_headers(headers, preferences);
+    // With `no-referrer` browsers say `Origin: null` on the page's own forms (Fetch §3.2), which then do not count.
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     let policy = HeaderValue::try_from(respond::policy(STYLE, "'self'"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
