@@ -71,6 +71,8 @@ pub(super) fn firefox(pac: &str) -> String {
         "Certificates": { "ImportEnterpriseRoots": true },
         "Preferences": {
             "network.http.http3.enable": locked(false.into()),
+            // It would ask the proxy for WebSockets by RFC 8441, and give up where that is not offered, rather than use a tunnel.
+            "network.http.http2.websockets": locked(false.into()),
             "network.dns.echconfig.enabled": locked(false.into()),
             "network.proxy.failover_direct": locked(false.into()),
             "security.default_personal_cert": locked("Select Automatically".into()),
