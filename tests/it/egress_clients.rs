@@ -510,7 +510,9 @@ impl Detour {
 
 async fn prepared_door(site: SocketAddr) -> Prepared {
     TestGateway::new()
-        .egress("")
+        // Its tunnels do not end by themselves.
+        .ingress("bounds.drain = \"1s\"")
+        .egress("bounds.drain = \"1s\"")
         .origin("site.example", site)
         .prepare()
 }
