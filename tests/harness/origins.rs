@@ -112,6 +112,13 @@ impl Origins {
 
     /// TLS under these names, with these protocols.
     pub(crate) fn acceptor(&self, names: &[&str], alpn: &[&[u8]]) -> TlsAcceptor {
+        let mut config = self.server_config(names);
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// TLS under these names, for origins of another kind; HTTP/1.1 only.
+    pub fn server_config(&self, names: &[&str]) -> ServerConfig {
         let issued = self
             .authority
             .issue_server(names, Validity::days(self.now, 365), &serial())
@@ -127,8 +134,8 @@ impl Origins {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
     }
 
     /// An origin without TLS.

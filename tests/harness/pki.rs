@@ -64,7 +64,7 @@ fn serial() -> [u8; 16] {
 impl Pki {
     pub fn new(now: i64) -> Self {
         let authority = Authority::create("Test CA", Validity::days(now, 3650), &serial()).unwrap();
-        let names = ["*.corp.test", "localhost", "127.0.0.1"];
+        let names = ["*.corp.test", "localhost", "proxy.localhost", "127.0.0.1"];
         let server = authority
             .issue_server(&names, Validity::days(now, 365), &serial())
             .unwrap();

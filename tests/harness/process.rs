@@ -148,6 +148,10 @@ impl Process {
     pub async fn ingress(&mut self) -> SocketAddr {
         self.address("ingress is listening").await
     }
+    /// Where the way out is.
+    pub async fn egress(&mut self) -> SocketAddr {
+        self.address("egress is listening").await
+    }
     /// Where administrators ask.
     pub async fn admin(&mut self) -> SocketAddr {
         self.address("admin is listening").await

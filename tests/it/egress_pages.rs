@@ -72,7 +72,10 @@ async fn a_reason_opens_for_hours_on_that_device_only() {
     let proxy = gateway.proxy();
     assert_denied(&proxy.refused("files.example:80").await, "reason-needed");
     let browser = laptop(&gateway).header("accept", "text/html");
-    let page = browser.get("why", "/").await.text();
+    let page = browser.get("why", "/").await;
+    // With `no-referrer` browsers send the form with `Origin: null`.
+    assert_eq!(page.header("referrer-policy"), Some("same-origin"));
+    let page = page.text();
     let token = page
         .split("name=\"token\" value=\"")
         .nth(1)

@@ -21,6 +21,7 @@ mod demo;
 mod denials;
 mod device;
 mod egress_attacks;
+mod egress_clients;
 mod egress_decision;
 mod egress_dialling;
 mod egress_door;

@@ -56,6 +56,9 @@ fn announce(gateway: &Gateway) {
     for address in gateway.ingress_addresses() {
         tracing::info!(%address, "ingress is listening");
     }
+    for address in gateway.egress_addresses() {
+        tracing::info!(%address, "egress is listening");
+    }
     if let Some(address) = gateway.admin_address() {
         tracing::info!(%address, "admin is listening");
     }

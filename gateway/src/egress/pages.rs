@@ -22,6 +22,11 @@ fn answer(
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     respond::negotiated_headers(headers, preferences);
+    // With `no-referrer` browsers say `Origin: null` on the page's own forms (Fetch §3.2), which then do not count.
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     let policy = HeaderValue::try_from(respond::policy(style, form_action));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,

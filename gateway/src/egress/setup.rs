@@ -239,7 +239,7 @@ struct Chromium {
 }
 
 const CHROME: Chromium = Chromium {
-    linux: "/etc/opt/chrome/policies/managed/masugata.json",
+    linux: "/etc/opt/chrome/policies/managed/masugata.json (Chromium: /etc/chromium/policies/managed/masugata.json)",
     registry: r"HKEY_LOCAL_MACHINE\SOFTWARE\Policies\Google\Chrome",
     domain: "com.google.Chrome",
 };
@@ -266,16 +266,22 @@ fn chromium(page: &mut Page, facts: &SetupFacts, browser: &Chromium) {
             browser.domain
         ),
     );
-    page.file(browser.linux, &files::chromium_json(&pac, &facts.proxy));
+    let why = facts.why.as_deref();
+    page.file(
+        browser.linux,
+        &files::chromium_json(&pac, &facts.proxy, why),
+    );
     page.file(
         "masugata.reg (Windows)",
-        &files::chromium_registry(browser.registry, &pac, &facts.proxy),
+        &files::chromium_registry(browser.registry, &pac, &facts.proxy, why),
     );
     page.say(
         "`\"filter\":{}` takes any certificate. With several on a device, name the issuer: \
-         `{\"ISSUER\":{\"CN\":\"Device CA\"}}`.",
+         `{\"ISSUER\":{\"CN\":\"Device CA\"}}`. Add your apps' hosts, for instance `https://[*.]corp.example`, so that nobody is \
+         asked there either.",
         "`\"filter\":{}` はどの証明書でも選びます。端末に複数ある場合は発行者を指定してください: \
-         `{\"ISSUER\":{\"CN\":\"Device CA\"}}`。",
+         `{\"ISSUER\":{\"CN\":\"Device CA\"}}`。業務アプリのホスト(例: `https://[*.]corp.example`)も加えると、そこでも確認を\
+         求められません。",
     );
 }
 
@@ -325,7 +331,7 @@ fn android(page: &mut Page, facts: &SetupFacts) {
     );
     page.file(
         "managed configuration of com.android.chrome",
-        &files::chromium_json(&pac, &facts.proxy),
+        &files::chromium_json(&pac, &facts.proxy, facts.why.as_deref()),
     );
 }
 
@@ -433,7 +439,7 @@ mod tests {
     #[test]
     fn what_is_json_is_json() {
         for text in [
-            files::chromium_json("https://pac.example/a.pac", "proxy.example:1"),
+            files::chromium_json("https://pac.example/a.pac", "proxy.example:1", None),
             files::firefox("https://pac.example/a.pac"),
             files::DOCKER.to_owned(),
         ] {

@@ -2,6 +2,7 @@
 //! lost or the certificate has been renewed.
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -261,10 +262,20 @@ impl Gateway {
         lock(&self.connections).retain(|connection| !Arc::ptr_eq(&connection.uses, &held.0));
     }
 
+    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        if is_localhost(&self.host) {
+            return Ok(vec![
+                (Ipv4Addr::LOCALHOST, self.port).into(),
+                (Ipv6Addr::LOCALHOST, self.port).into(),
+            ]);
+        }
+        let found = tokio::net::lookup_host((&*self.host, self.port)).await?;
+        Ok(found.collect())
+    }
+
     async fn connect(&self) -> Result<SendRequest<Outgoing>, Trouble> {
         let tls = self.files.tls().map_err(Trouble::Local)?;
-        let addresses = tokio::net::lookup_host((&*self.host, self.port)).await?;
-        let stream = race(addresses.collect()).await?;
+        let stream = race(self.addresses().await?).await?;
         let stream = TlsConnector::from(tls)
             .connect(self.name.clone(), stream)
             .await
@@ -286,6 +297,12 @@ impl Gateway {
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// This very machine, which many systems look up in DNS all the same (RFC 6761 §6.3).
+fn is_localhost(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
 }
 
 /// A request that can be made again.
@@ -318,4 +335,19 @@ impl Spare {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that can panic runs under this lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_below_localhost_are_this_machine() {
+        for host in ["localhost", "proxy.localhost", "Proxy.LocalHost."] {
+            assert!(is_localhost(host), "{host}");
+        }
+        for host in ["localhost.example", "notlocalhost", "127.0.0.1", ""] {
+            assert!(!is_localhost(host), "{host}");
+        }
+    }
 }

@@ -1,21 +1,29 @@
 //! The files themselves.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
-fn select(proxy: &str) -> String {
-    json!({ "pattern": format!("https://{proxy}"), "filter": {} }).to_string()
+/// Where the device's certificate is shown without asking: at the door, and on the page that shows refusals.
+fn select(proxy: &str, why: Option<&str>) -> Vec<String> {
+    let door = format!("https://{proxy}");
+    let page = why.map(|why| why.trim_end_matches('/').to_owned());
+    std::iter::once(door)
+        .chain(page)
+        .map(|pattern| json!({ "pattern": pattern, "filter": {} }).to_string())
+        .collect()
 }
 
 /// Policies of Chrome, Chromium and Edge. `ProxyPacMandatory` keeps the browser from going direct when the PAC file cannot
 /// be fetched.
-pub(super) fn chromium_json(pac: &str, proxy: &str) -> String {
+pub(super) fn chromium_json(pac: &str, proxy: &str, why: Option<&str>) -> String {
     let policies = json!({
         "ProxySettings": {
             "ProxyMode": "pac_script",
             "ProxyPacUrl": pac,
             "ProxyPacMandatory": true,
         },
-        "AutoSelectCertificateForUrls": [select(proxy)],
+        "AutoSelectCertificateForUrls": select(proxy, why),
         "QuicAllowed": false,
         "DnsOverHttpsMode": "off",
         "EncryptedClientHelloEnabled": false,
@@ -28,19 +36,22 @@ fn pretty(value: &serde_json::Value) -> String {
 }
 
 /// The same as a registry file.
-pub(super) fn chromium_registry(key: &str, pac: &str, proxy: &str) -> String {
+pub(super) fn chromium_registry(key: &str, pac: &str, proxy: &str, why: Option<&str>) -> String {
     let settings = json!({
         "ProxyMode": "pac_script",
         "ProxyPacUrl": pac,
         "ProxyPacMandatory": true,
     });
-    format!(
+    let mut registry = format!(
         "Windows Registry Editor Version 5.00\n\n[{key}]\n\"ProxySettings\"=\"{}\"\n\"QuicAllowed\"=dword:00000000\n\
          \"DnsOverHttpsMode\"=\"off\"\n\"EncryptedClientHelloEnabled\"=dword:00000000\n\n\
-         [{key}\\AutoSelectCertificateForUrls]\n\"1\"=\"{}\"\n",
+         [{key}\\AutoSelectCertificateForUrls]\n",
         escaped(&settings.to_string()),
-        escaped(&select(proxy))
-    )
+    );
+    for (pattern, number) in select(proxy, why).iter().zip(1..) {
+        let _ = writeln!(registry, "\"{number}\"=\"{}\"", escaped(pattern));
+    }
+    registry
 }
 
 fn escaped(text: &str) -> String {
@@ -60,6 +71,8 @@ pub(super) fn firefox(pac: &str) -> String {
         "Certificates": { "ImportEnterpriseRoots": true },
         "Preferences": {
             "network.http.http3.enable": locked(false.into()),
+            // It would ask the proxy for WebSockets by RFC 8441, and give up where that is not offered, rather than use a tunnel.
+            "network.http.http2.websockets": locked(false.into()),
             "network.dns.echconfig.enabled": locked(false.into()),
             "network.proxy.failover_direct": locked(false.into()),
             "security.default_personal_cert": locked("Select Automatically".into()),
