@@ -13,10 +13,9 @@ struct Engine(Context);
 
 impl Engine {
     fn new(file: &PacFile) -> Self {
-        let proxies: Vec<_> = GATEWAY.split("; ").map(str::to_owned).collect();
         let own = ["proxy.corp.example", "why.corp.example", "pac.corp.example"];
         let mut context = Context::default();
-        let script = pac::text(file, &proxies, &own);
+        let script = pac::text(file, &own);
         context
             .eval(Source::from_bytes(script.as_bytes()))
             .unwrap_or_else(|error| panic!("{error}\n{script}"));
@@ -42,6 +41,10 @@ impl Engine {
     }
 }
 
+fn proxies() -> Vec<String> {
+    GATEWAY.split("; ").map(str::to_owned).collect()
+}
+
 fn pattern(text: &str) -> DomainPattern {
     DomainPattern {
         name: text.trim_start_matches('.').to_owned(),
@@ -57,6 +60,7 @@ fn patterns(texts: &[&str]) -> Vec<DomainPattern> {
 fn staff(elsewhere: PacElsewhere) -> PacFile {
     PacFile {
         name: "staff".to_owned(),
+        proxies: proxies(),
         proxied: PacScope::Only(patterns(&[
             ".box.com",
             "login.example",
@@ -117,6 +121,7 @@ fn elsewhere_is_what_was_written() {
 fn everything_is_everything_but_ourselves_and_what_is_direct() {
     let mut engine = Engine::new(&PacFile {
         name: "all".to_owned(),
+        proxies: proxies(),
         proxied: PacScope::Everything,
         direct: patterns(&[".corp.example"]),
         elsewhere: PacElsewhere::Gateway,
@@ -248,6 +253,7 @@ proptest! {
     ) {
         let file = PacFile {
             name: "any".to_owned(),
+            proxies: proxies(),
             proxied: PacScope::Only(proxied),
             direct,
             elsewhere: PacElsewhere::Proxy(OFFICE.to_owned()),

@@ -51,6 +51,24 @@ async fn a_pac_file_is_given_to_everybody_with_its_tag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pac_file_may_name_a_proxy_of_its_own() {
+    let gateway = door(REASONS)
+        .config(
+            "[[egress.pac.file]]\nname = \"local\"\nproxied = [\".box.com\"]\nproxies = [\"PROXY 127.0.0.1:3128\"]",
+        )
+        .start()
+        .await;
+    for (file, proxy) in [
+        ("staff", "\"HTTPS proxy.corp.test:"),
+        ("local", "\"PROXY 127.0.0.1:3128\""),
+    ] {
+        let script = gateway.client().get("pac", &format!("/{file}.pac")).await;
+        let wanted = format!("var gateway = {proxy}");
+        assert!(script.text().contains(&wanted), "{}", script.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_sees_its_own_refusals_only() {
     let gateway = door(REASONS).start().await;
     gateway.proxy().refused("files.example:443").await;

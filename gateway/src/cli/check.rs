@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::printer::Printer;
+use crate::config::egress::{AcceptedCredentials, Egress, Mode};
 use crate::config::error::{LoadError, Problem};
 use crate::config::{Config, Examined, Loaded};
 use crate::destination::FeedStatus;
+use crate::egress::setup::SetupFacts;
 use crate::gateway::Capabilities;
 use crate::metrics::Metrics;
 use crate::state::{self, Environment, State};
@@ -98,6 +100,7 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
         )?;
     }
     if let Some(egress) = &state.egress {
+        way_out(report, config, &egress.config)?;
         lists(report, &egress.catalogue.status())?;
     }
     writeln!(
@@ -114,6 +117,47 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
         for warning in &state.warnings {
             writeln!(report, "  - {warning}")?;
         }
+    }
+    Ok(())
+}
+
+/// The second door.
+fn way_out(report: &mut String, config: &Config, egress: &Egress) -> std::fmt::Result {
+    let Some(known) = SetupFacts::of(config, None) else {
+        return Ok(());
+    };
+    let AcceptedCredentials {
+        owner,
+        token,
+        password,
+    } = egress.credentials;
+    let ways = [
+        (owner, "the device's owner"),
+        (token, "token"),
+        (password && egress.password_key.is_some(), "proxy password"),
+    ];
+    let ways: Vec<_> = ways.iter().filter(|(on, _)| *on).map(|it| it.1).collect();
+    let unpermitted = match egress.mode {
+        Mode::Enforce => "refused",
+        Mode::Observe => "let through and recorded (mode = \"observe\")",
+    };
+    let services: Vec<_> = egress.services.iter().map(|it| it.name.as_str()).collect();
+    let ports: Vec<_> = egress.ports.iter().map(u16::to_string).collect();
+    let pac = egress.pac.iter().flat_map(|pac| &pac.files);
+    let pac = pac.filter_map(|file| SetupFacts::of(config, Some(&file.name))?.pac);
+    let pac: Vec<_> = pac.collect();
+    writeln!(report, "\nThe way out")?;
+    for (name, value) in [
+        ("proxy", format!("https://{}", known.proxy)),
+        ("people", ways.join(", ")),
+        ("unpermitted", unpermitted.to_owned()),
+        ("ports", ports.join(", ")),
+        ("services", services.join(", ")),
+        ("PAC", pac.join(", ")),
+        ("why", known.why.unwrap_or_default()),
+    ] {
+        let value = if value.is_empty() { "none" } else { &value };
+        writeln!(report, "  {name:<11} {value}")?;
     }
     Ok(())
 }

@@ -273,8 +273,6 @@ pub enum FeedEffect {
 pub struct Pac {
     /// Served by the ingress listener, without a client certificate.
     pub host: String,
-    /// `HTTPS proxy.corp.example:8443`, in order of preference. Never empty.
-    pub proxies: Vec<String>,
     pub files: Vec<PacFile>,
 }
 
@@ -283,6 +281,8 @@ pub struct Pac {
 pub struct PacFile {
     /// `/<name>.pac`
     pub name: String,
+    /// `HTTPS proxy.corp.example:8443`, in order of preference. Never empty.
+    pub proxies: Vec<String>,
     pub proxied: PacScope,
     /// Names that never go through the gateway.
     pub direct: Vec<DomainPattern>,

@@ -22,7 +22,11 @@ use crate::gateway::Capabilities;
 
 const CONFIG: &str = include_str!("masugata.toml");
 const DEVICES: &str = include_str!("devices.toml");
-const THREATS: &str = include_str!("threats.txt");
+const LISTS: [(&str, &str); 3] = [
+    ("threats.txt", include_str!("threats.txt")),
+    ("harmful.txt", include_str!("harmful.txt")),
+    ("file-sharing.txt", include_str!("file-sharing.txt")),
+];
 const POLICIES: [(&str, &str); 6] = [
     (
         "apps.cedar",
@@ -418,7 +422,7 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// Configuration, inventory, policies and a list of threats; where everything beside the gateway is to listen.
+    /// Configuration, inventory, policies and lists; where everything beside the gateway is to listen.
     fn configuration(&self, ports: Ports) -> Result<Places, DemoError> {
         let policies = self.path("policies");
         if !policies.exists() {
@@ -428,9 +432,11 @@ impl Maker<'_> {
                 replace(&policies.join(name), text.as_bytes(), 0o644)?;
             }
         }
-        let threats = self.path("threats.txt");
-        if !threats.exists() {
-            replace(&threats, THREATS.as_bytes(), 0o644)?;
+        for (name, text) in LISTS {
+            let list = self.path(name);
+            if !list.exists() {
+                replace(&list, text.as_bytes(), 0o644)?;
+            }
         }
         let devices = self.path("devices.toml");
         if !devices.exists() {

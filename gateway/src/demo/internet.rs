@@ -30,7 +30,7 @@ pub(super) struct Site {
     pub(super) what: &'static str,
 }
 
-pub(super) const SITES: [Site; 5] = [
+pub(super) const SITES: [Site; 6] = [
     Site {
         name: "approved",
         host: "crm.cloud.test",
@@ -48,6 +48,12 @@ pub(super) const SITES: [Site; 5] = [
         host: "c2.threat.test",
         url: "https://c2.threat.test/",
         what: "One on a list of threats: 403 forbidden, and an alert in the record",
+    },
+    Site {
+        name: "reason",
+        host: "share.files.test",
+        url: "https://share.files.test/",
+        what: "One that shares files: 403 reason-needed, until the page below is told what for",
     },
     Site {
         name: "private",

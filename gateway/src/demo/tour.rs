@@ -105,7 +105,7 @@ fn write(
 fn way_out(text: &mut String, port: u16, egress: u16) -> std::fmt::Result {
     writeln!(
         text,
-        "The way out: a proxy for the Internet, and four sites that exist only here\n"
+        "The way out: a proxy for the Internet, and a few sites that exist only here\n"
     )?;
     for (index, site) in SITES.iter().enumerate() {
         writeln!(text, "{}. {}", index + 6, site.what)?;

@@ -20,9 +20,9 @@ const DIRECT: u8 = 0;
 
 /// The script for one scope. `own_hosts` are hosts of this gateway, which are reached without it: exact names, or
 /// `*.suffix` for what is below.
-pub fn text(file: &PacFile, proxies: &[String], own_hosts: &[&str]) -> String {
+pub fn text(file: &PacFile, own_hosts: &[&str]) -> String {
     let tables = Tables::new(file, own_hosts);
-    let gateway = proxies.join("; ");
+    let gateway = file.proxies.join("; ");
     let elsewhere = match &file.elsewhere {
         PacElsewhere::Gateway => gateway.as_str(),
         PacElsewhere::Direct => "DIRECT",
@@ -160,15 +160,15 @@ mod tests {
         };
         let file = PacFile {
             name: "staff".to_owned(),
+            proxies: vec![
+                "HTTPS a.example:8443".to_owned(),
+                "HTTPS b.example:8443".to_owned(),
+            ],
             proxied: PacScope::Only(vec![pattern(".box.com"), pattern("login.example")]),
             direct: vec![pattern(".corp.example")],
             elsewhere: PacElsewhere::Proxy("PROXY office.example:3128".to_owned()),
         };
-        let proxies = [
-            "HTTPS a.example:8443".to_owned(),
-            "HTTPS b.example:8443".to_owned(),
-        ];
-        let script = text(&file, &proxies, &["why.corp.example", "*.apps.example"]);
+        let script = text(&file, &["why.corp.example", "*.apps.example"]);
         let head = script.split("\nfunction").next().unwrap();
         assert_snapshot!(head, @r#"
         // Which destinations go through the gateway. Made from its configuration by Masugata.

@@ -201,7 +201,7 @@ fn scripts(config: &Config, egress: &config::egress::Egress) -> Result<Box<[Scri
         .map(String::as_str)
         .collect();
     let script = |file: &config::egress::PacFile| {
-        let text = pac::text(file, &pac.proxies, &own);
+        let text = pac::text(file, &own);
         if text.len() > LONGEST_SCRIPT {
             let message = format!("`{}.pac` is {} bytes long", file.name, text.len());
             let help = "browsers take at most a megabyte; write fewer names, or `.parent` for many";

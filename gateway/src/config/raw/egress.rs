@@ -258,6 +258,10 @@ pub struct PacFile {
     /// Served as `/<name>.pac`.
     #[schemars(required)]
     pub name: Option<Text<Name>>,
+    /// Other proxies than those of `[egress.pac]`: `["PROXY 127.0.0.1:3128"]` in a file for programs that go through
+    /// `masugata connect`.
+    #[schemars(extend("minItems" = 1))]
+    pub proxies: Option<Vec<Text<PacProxy>>>,
     /// Destinations that go through the gateway, and never past it: `box.com`, or `.box.com` for the name and everything
     /// below. Not written: `everything = true` is.
     #[schemars(extend("minItems" = 1))]

@@ -205,14 +205,11 @@ fn trust(trust: &FeedTrust) -> Value {
 }
 
 fn pac(pac: &Pac) -> Value {
-    let Pac {
-        host,
-        proxies,
-        files,
-    } = pac;
+    let Pac { host, files } = pac;
     let file = |file: &PacFile| {
         let PacFile {
             name,
+            proxies,
             proxied,
             direct,
             elsewhere,
@@ -223,11 +220,12 @@ fn pac(pac: &Pac) -> Value {
         };
         json!({
             "name": name,
+            "proxies": proxies,
             "everything": everything,
             "proxied": proxied,
             "direct": patterns(direct),
             "elsewhere": elsewhere.to_string(),
         })
     };
-    json!({ "host": host, "proxies": proxies, "file": files.iter().map(file).collect::<Vec<_>>() })
+    json!({ "host": host, "file": files.iter().map(file).collect::<Vec<_>>() })
 }

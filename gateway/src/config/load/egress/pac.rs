@@ -4,7 +4,7 @@ use super::super::{Builder, every, values};
 use crate::config::defaults::egress as defaults;
 use crate::config::egress::{DomainPattern, Pac, PacElsewhere, PacFile, PacScope};
 use crate::config::raw::egress as raw;
-use crate::config::text::{At, Text, quoted};
+use crate::config::text::{At, PacProxy, Text, quoted};
 use crate::destination::pac;
 
 impl Builder<'_> {
@@ -25,10 +25,9 @@ impl Builder<'_> {
             "PAC file",
             names.iter().map(|(name, at)| (name.as_str(), *at)),
         );
-        let proxies = raw.proxies.map_or_else(
-            || vec![format!("HTTPS {name}:{port}")],
-            |list| list.into_iter().map(|text| text.value.0).collect(),
-        );
+        let proxies = raw
+            .proxies
+            .map_or_else(|| vec![format!("HTTPS {name}:{port}")], written);
         let files = every(
             files
                 .into_iter()
@@ -36,7 +35,6 @@ impl Builder<'_> {
         );
         Some(Pac {
             host: raw.host?.value.0,
-            proxies,
             files: files?,
         })
     }
@@ -69,11 +67,12 @@ impl Builder<'_> {
         };
         let file = PacFile {
             name: raw.name?.value.0,
+            proxies: raw.proxies.map_or_else(|| proxies.to_vec(), written),
             proxied: proxied?,
             direct: values(raw.direct),
             elsewhere,
         };
-        self.check_size(&file, proxies, own, at);
+        self.check_size(&file, own, at);
         Some(file)
     }
 
@@ -143,9 +142,9 @@ impl Builder<'_> {
         }
     }
 
-    fn check_size(&mut self, file: &PacFile, proxies: &[String], own: &[String], at: usize) {
+    fn check_size(&mut self, file: &PacFile, own: &[String], at: usize) {
         let own: Vec<_> = own.iter().map(String::as_str).collect();
-        let bytes = pac::text(file, proxies, &own).len();
+        let bytes = pac::text(file, &own).len();
         if bytes > pac::MAX_BYTES {
             self.report.error(
                 at,
@@ -154,4 +153,8 @@ impl Builder<'_> {
             );
         }
     }
+}
+
+fn written(proxies: Vec<Text<PacProxy>>) -> Vec<String> {
+    proxies.into_iter().map(|text| text.value.0).collect()
 }

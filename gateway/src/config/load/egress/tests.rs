@@ -127,7 +127,7 @@ fn everything_that_can_be_written_is_understood() {
     assert!(!egress.reach[0].covers("a.corp.example", "11.9.9.9:443".parse().unwrap()));
     assert!(!egress.reach[0].covers("corp.example.evil", "10.9.9.9:443".parse().unwrap()));
     assert_eq!(
-        egress.pac.as_ref().unwrap().proxies,
+        egress.pac.as_ref().unwrap().files[0].proxies,
         ["HTTPS proxy.corp.example:8444"]
     );
     // The pages of this door are served by the first, each with the handshake it needs.
