@@ -69,6 +69,14 @@ impl ProxyClient {
         }
     }
 
+    /// At `proxy.<domain>`, with a certificate of that root.
+    pub fn of(address: SocketAddr, root: CertificateDer<'static>, domain: &str) -> Self {
+        Self {
+            client: Client::of(address, root, domain),
+            headers: vec![],
+        }
+    }
+
     pub fn device(mut self, device: &Device) -> Self {
         self.client = self.client.device(device);
         self

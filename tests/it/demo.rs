@@ -9,12 +9,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http::Method;
 use http_body_util::BodyExt as _;
 use masugata_tests::{
-    Answer, Client, Device, Process, assert_denied, fed, masugata, within_reason,
+    Answer, Client, Device, Process, ProxyClient, assert_denied, fed, masugata, within_reason,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 struct Demo {
@@ -62,30 +63,32 @@ impl Demo {
     fn file(&self, pointer: &str) -> String {
         std::fs::read_to_string(self.text(pointer)).unwrap()
     }
-    fn client(&self) -> Client {
-        let port = self
-            .text("/ingress_url")
-            .rsplit(':')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let root = CertificateDer::from_pem_slice(self.file("/ca_cert").as_bytes()).unwrap();
-        Client::of(
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            root,
-            "localhost",
-        )
+    fn root(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.file("/ca_cert").as_bytes()).unwrap()
     }
-    fn as_they_are(&self, device: &str, token: &str) -> Client {
-        let device = Device {
+    fn address(&self, pointer: &str) -> SocketAddr {
+        let url = self.text(pointer);
+        let port = url.rsplit(':').next().unwrap().parse().unwrap();
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+    fn client(&self) -> Client {
+        Client::of(self.address("/ingress_url"), self.root(), "localhost")
+    }
+    fn device(&self, device: &str) -> Device {
+        Device {
             certificate_pem: self.file(&format!("/devices/{device}/cert")),
             key_pem: self.file(&format!("/devices/{device}/key")),
             serial: self.text(&format!("/devices/{device}/serial")),
             thumbprint: [0; 32],
-        };
+        }
+    }
+    fn proxy(&self, device: &str) -> ProxyClient {
+        ProxyClient::of(self.address("/egress_url"), self.root(), "localhost")
+            .device(&self.device(device))
+    }
+    fn as_they_are(&self, device: &str, token: &str) -> Client {
         self.client()
-            .device(&device)
+            .device(&self.device(device))
             .token(self.file(&format!("/tokens/{token}")).trim())
     }
 }
@@ -118,6 +121,10 @@ async fn demo_json_says_where_everything_is_before_ready_is_printed() {
         "devices",
         "tokens",
         "apps",
+        "egress_url",
+        "pac_url",
+        "why_url",
+        "internet",
     ] {
         assert!(keys.iter().any(|known| known == key), "{key}");
     }
@@ -501,4 +508,69 @@ async fn a_taken_port_is_named_with_the_way_out() {
         &port,
     ]);
     assert!(refused.err.contains("--admin-port"), "{}", refused.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_out_of_the_demo_does_what_it_prints() {
+    let directory = TempDir::new().unwrap();
+    let demo = Demo::start(directory.path()).await;
+    let site = |name: &str| {
+        let url = demo.text(&format!("/internet/{name}"));
+        let host = url.strip_prefix("https://").unwrap_or(&url);
+        host.trim_end_matches('/').to_owned()
+    };
+    let ada = demo.proxy("ada-laptop");
+    for proxy in [ada.clone(), ada.clone().h2()] {
+        let approved = site("approved");
+        let tunnel = proxy.connect(&format!("{approved}:443")).await.unwrap();
+        let mut tls = tunnel.tls(&approved, demo.root()).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: {approved}\r\nconnection: close\r\n\r\n");
+        tls.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tls.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(&approved), "{answer}");
+        for (name, code) in [
+            ("unapproved", "no-permit"),
+            ("threat", "forbidden"),
+            ("reason", "reason-needed"),
+            ("private", "destination-prohibited"),
+        ] {
+            let refused = proxy.refused(&format!("{}:443", site(name))).await;
+            assert_denied(&refused, code);
+        }
+        let plain = proxy.get(&demo.text("/internet/plain")).await;
+        assert_eq!(plain.status.as_u16(), 200, "{}", plain.text());
+    }
+    let shared = demo.proxy("laptop");
+    let approved = format!("{}:443", site("approved"));
+    assert_denied(&shared.refused(&approved).await, "credential-missing");
+    let password = masugata([
+        "proxy-password",
+        "--config",
+        &demo.text("/config"),
+        "--device",
+        "laptop-1",
+        "--certificate",
+        &demo.text("/devices/laptop/cert"),
+        "--user",
+        "demo/ben",
+        "--group",
+        "employees",
+    ]);
+    assert_eq!(password.code, Some(0), "{}", password.err);
+    let ben = shared.password("ben", password.out.trim());
+    ben.connect(&approved).await.unwrap();
+
+    let pac = demo.client().get("pac", "/staff.pac").await;
+    assert!(pac.text().contains("FindProxyForURL"), "{}", pac.text());
+    let why = demo.as_they_are("ada-laptop", "ada").get("why", "/").await;
+    for name in ["unapproved", "threat", "reason", "private"] {
+        assert!(why.text().contains(&site(name)), "{}", why.text());
+    }
+    let log = demo.text("/audit_log");
+    assert!(demo.file("/audit_log").contains("\"operation\":\"alert\""));
+    demo.stop().await;
+    let verified = masugata(["audit", "verify", &log]);
+    assert_eq!(verified.code, Some(0), "{}", verified.err);
 }
