@@ -345,6 +345,21 @@ async fn fields_of_this_hop_and_those_that_tell_of_the_network_stay_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn public_sites_may_be_asked_with_an_override_because_the_decision_is_about_the_connection() {
+    let site = Upstream::hello().await;
+    let gateway = open(site.address).await;
+    for client in both(&gateway.proxy()) {
+        let client = client
+            .header("x-http-method-override", "PATCH")
+            .header("x-original-url", "/elsewhere");
+        assert_eq!(client.get(URL).await.status, StatusCode::OK);
+        let seen = site.last();
+        assert_eq!(seen.all("x-http-method-override"), ["PATCH"]);
+        assert_eq!(seen.all("x-original-url"), ["/elsewhere"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_has_been_here_before_is_a_loop() {
     let site = Upstream::hello().await;
     let gateway = open(site.address).await;

@@ -19,13 +19,22 @@ const METHOD_OVERRIDES: [&str; 3] = [
 /// `trailers`, repeated or misplaced pseudo-fields, control bytes, and a `content-length` that the data contradicts.)
 ///
 /// # Errors
-/// `RequestAmbiguous` for an underscore in a field name, for fields that replace the path, and for fields that replace
-/// the method by one that means another action; `RequestMalformed` for repeated or signed lengths and for white space
-/// at the edges of a value in HTTP/2 (RFC 9113 §8.2.1).
+/// `RequestAmbiguous` for an underscore in a field name; `RequestMalformed` for repeated or signed lengths and for white
+/// space at the edges of a value in HTTP/2 (RFC 9113 §8.2.1).
 pub fn check_fields(head: &Parts) -> Result<(), Violation> {
     if head.version == Version::HTTP_2 {
         check_http2(head)?;
     }
+    Ok(())
+}
+
+/// For apps, where path and method decide. To a destination abroad every request is a connection, and public APIs rely
+/// on these fields.
+///
+/// # Errors
+/// `RequestAmbiguous` for fields that replace the path, and for fields that replace the method by one that means another
+/// action.
+pub fn check_overrides(head: &Parts) -> Result<(), Violation> {
     for name in head.headers.keys() {
         // One letter settles most.
         let name = name.as_str();
@@ -85,7 +94,9 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        check_fields(&request.body(()).unwrap().into_parts().0)
+        let head = request.body(()).unwrap().into_parts().0;
+        check_fields(&head)?;
+        check_overrides(&head)
     }
 
     #[test]

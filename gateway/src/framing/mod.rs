@@ -24,7 +24,7 @@ use std::{fmt, io};
 
 use crate::denial::{Denial, DenialReason};
 
-pub use fields::check_fields;
+pub use fields::{check_fields, check_overrides};
 pub use h1::{Guarded, Handle, Switching};
 pub use host::{Authority, parse_authority};
 pub use path::{check_path, decoded_path};

@@ -7,7 +7,7 @@ use masugata_policy::Action;
 
 use super::host::{Authority, parse_authority};
 use super::path::check_path;
-use super::{Violation, check_fields};
+use super::{Violation, check_fields, check_overrides};
 use crate::denial::DenialReason;
 
 /// What a request is for; borrowed from its head.
@@ -32,10 +32,12 @@ impl Target<'_> {
 /// doubt. An absolute-form target replaces `Host` (RFC 9112 §3.2.2); in HTTP/2 both must agree (RFC 9113 §8.3.1).
 ///
 /// # Errors
-/// The violations of [`super::parse_authority`], [`super::check_path`] and [`super::check_fields`]; no host, several, or
-/// two that differ; a scheme that is not `https`; `*` with another method than OPTIONS; CONNECT without a protocol.
+/// The violations of [`super::parse_authority`], [`super::check_path`], [`super::check_fields`] and
+/// [`super::check_overrides`]; no host, several, or two that differ; a scheme that is not `https`; `*` with another
+/// method than OPTIONS; CONNECT without a protocol.
 pub fn parse(head: &Parts) -> Result<Target<'_>, Violation> {
     check_fields(head)?;
+    check_overrides(head)?;
     if head.uri.scheme_str().is_some_and(|it| it != "https") {
         return Err(Violation::malformed("scheme is not https"));
     }
