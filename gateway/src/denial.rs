@@ -71,7 +71,7 @@ pub enum DenialReason {
     UpgradeNotAllowed,
     /// The record cannot be written.
     AuditUnavailable,
-    /// The gateway stops and can wait no longer for what it still carries.
+    /// The gateway stops and can wait no longer for what it still carries, or holds as many tunnels as it may.
     Overloaded,
     /// A defect in the gateway; the log has the details.
     Internal,

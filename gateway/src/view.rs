@@ -126,6 +126,7 @@ fn list(list: &FeedStatus) -> Value {
         "unsupported_lines": list.unsupported,
         "loaded_at": at(list.loaded_at),
         "checked_at": at(list.checked_at),
+        "confirmed_at": at(list.confirmed_at),
         "fault": list.fault.as_deref(),
     })
 }
@@ -198,7 +199,7 @@ fn door(egress: &EgressState, now: Timestamp) -> EgressReading {
             .map(|list| ListReading {
                 feed: list.name.into(),
                 entries: usize::try_from(list.entries).unwrap_or(usize::MAX),
-                age: list.checked_at.or(list.loaded_at).map(|at| now.since(at)),
+                age: list.confirmed_at.or(list.loaded_at).map(|at| now.since(at)),
             })
             .collect(),
     }

@@ -646,7 +646,7 @@ fn write_operation(
 }
 
 /// Which of the five kinds of logs (measure J-5) an operation belongs to, and whether it took an operator's rights.
-/// What the gateway did by itself is an event; everything else somebody did, all but giving a reason by an operator.
+/// What the gateway did by itself is an event; everything else somebody did: users for themselves, or an operator.
 fn kind_of_log(operation: &str) -> (&'static str, bool) {
     use super::writer::{ALTERED, CHECKPOINT_MISSING, LOST, RECOVERED, RESUMED, ROTATED};
     let by_itself = [
@@ -662,7 +662,7 @@ fn kind_of_log(operation: &str) -> (&'static str, bool) {
     ];
     if by_itself.contains(&operation) {
         ("event", false)
-    } else if operation == "reason-given" {
+    } else if matches!(operation, "reason-given" | "proxy-password-issued") {
         ("operation", false)
     } else {
         ("operation", true)

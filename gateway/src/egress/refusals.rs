@@ -87,8 +87,14 @@ pub struct Refusals {
 struct OfDevice {
     /// The newest first.
     refusals: VecDeque<Refusal>,
-    /// Domains, and until when they are open.
-    reasons: Vec<(Box<str>, Timestamp)>,
+    /// What was given for each domain; one each.
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug)]
+struct Reason {
+    domain: Box<str>,
+    given: Timestamp,
 }
 
 impl Refusals {
@@ -130,21 +136,22 @@ impl Refusals {
         })
     }
 
-    /// Opens `domain` for `device` until then, as far as policies let a reason open it.
-    pub fn give_reason(&self, device: &str, domain: &str, until: Timestamp) {
+    /// Opens `domain` for `device` for [`REASON_HOLDS`], as far as policies let a reason open it.
+    pub fn give_reason(&self, device: &str, domain: &str, now: Timestamp) {
         let entry = self.entry(device);
         let mut known = locked(&entry);
-        known.reasons.retain(|(given, _)| **given != *domain);
+        known.reasons.retain(|reason| *reason.domain != *domain);
         if known.reasons.len() >= REASONS {
             // The one that ends first.
-            let ending = (0..)
-                .zip(&known.reasons)
-                .min_by_key(|(_, (_, until))| *until);
+            let ending = (0..).zip(&known.reasons).min_by_key(|(_, it)| it.given);
             if let Some(ending) = ending.map(|(place, _)| place) {
                 known.reasons.swap_remove(ending);
             }
         }
-        known.reasons.push((domain.into(), until));
+        known.reasons.push(Reason {
+            domain: domain.into(),
+            given: now,
+        });
     }
 
     /// Whether a reason given for `domain` on `device` still counts.
@@ -156,9 +163,10 @@ impl Refusals {
     pub fn reason_until(&self, device: &str, domain: &str, now: Timestamp) -> Option<Timestamp> {
         let entry = self.devices.get(device)?;
         let known = locked(&entry);
-        let mut given = known.reasons.iter();
-        let (_, until) = given.find(|(given, until)| **given == *domain && now < *until)?;
-        Some(*until)
+        let reason = known.reasons.iter().find(|it| *it.domain == *domain)?;
+        let until = reason.given.plus(REASON_HOLDS);
+        // Not before it was given either: a clock set back prolongs nothing.
+        (reason.given <= now && now < until).then_some(until)
     }
 
     fn entry(&self, device: &str) -> Arc<Mutex<OfDevice>> {
@@ -231,7 +239,7 @@ mod tests {
         refusals.keep(0);
         refusals.note("laptop-1", refused("b", 0));
         assert!(refusals.of("laptop-1").is_empty());
-        refusals.give_reason("laptop-1", "box.com", NOW.plus(REASON_HOLDS));
+        refusals.give_reason("laptop-1", "box.com", NOW);
         assert!(refusals.reason_given("laptop-1", "box.com", NOW));
     }
 
@@ -239,13 +247,17 @@ mod tests {
     fn a_reason_counts_for_its_domain_on_its_device_until_it_ends() {
         let refusals = Refusals::new(3);
         let until = NOW.plus(REASON_HOLDS);
-        refusals.give_reason("laptop-1", "box.com", until);
+        refusals.give_reason("laptop-1", "box.com", NOW);
         assert!(refusals.reason_given("laptop-1", "box.com", NOW));
         assert!(!refusals.reason_given("laptop-2", "box.com", NOW));
         assert!(!refusals.reason_given("laptop-1", "app.box.com", NOW));
         assert!(!refusals.reason_given("laptop-1", "box.com", until));
-        refusals.give_reason("laptop-1", "box.com", until.plus(REASON_HOLDS));
+        refusals.give_reason("laptop-1", "box.com", until);
         assert!(refusals.reason_given("laptop-1", "box.com", until));
+        assert!(
+            !refusals.reason_given("laptop-1", "box.com", NOW),
+            "set back"
+        );
     }
 
     // Attack: a script on a device fills the memory, with hosts of any length or with reasons.
@@ -257,15 +269,16 @@ mod tests {
                 "laptop-1",
                 refused(&format!("{number}{}", "é".repeat(4000)), number),
             );
-            let ends = NOW.plus(Duration::from_secs(u64::try_from(number).unwrap() + 1));
-            refusals.give_reason("laptop-1", &format!("{number}.example"), ends);
+            let given = NOW.plus(Duration::from_millis(u64::try_from(number).unwrap()));
+            refusals.give_reason("laptop-1", &format!("{number}.example"), given);
         }
         let entry = refusals.entry("laptop-1");
         let known = locked(&entry);
         assert_eq!((known.refusals.len(), known.reasons.len()), (2, REASONS));
         assert!(known.refusals.iter().all(|each| each.host.len() <= 253));
         drop(known);
-        assert!(refusals.reason_given("laptop-1", "9999.example", NOW));
+        let last = NOW.plus(Duration::from_secs(10));
+        assert!(refusals.reason_given("laptop-1", "9999.example", last));
         for number in 0..2 * DEVICES {
             refusals.note(&format!("device-{number}"), refused("a", 0));
         }

@@ -15,7 +15,6 @@ use super::authenticate;
 use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
 use crate::egress::pages::{form, setup, why};
-use crate::egress::refusals::REASON_HOLDS;
 use crate::egress::setup::SetupFacts;
 use crate::exchange::Exchange;
 use crate::framing;
@@ -122,8 +121,7 @@ pub(super) async fn why(
     let refusals = egress.refusals.of(device);
     match form::read(&head, written, &body, &egress.form, device, &refusals, now) {
         Ok(reason) => {
-            let until = now.plus(REASON_HOLDS);
-            egress.refusals.give_reason(device, &reason.domain, until);
+            egress.refusals.give_reason(device, &reason.domain, now);
             let owner = authenticate::owner_of(state, &connection);
             let user = owner.map(|owner| owner.id());
             shared.record("reason-given", reason.detail(device, user));

@@ -218,13 +218,20 @@ impl State {
                 ));
             }
         }
-        if let Some(door) = &self.config.egress
-            && !is_covered(&door.name, &names)
-        {
-            missing.push(format!(
-                "no server certificate has the name `{}` of the proxy, so clients cannot reach it",
-                door.name
-            ));
+        if let Some(door) = &self.config.egress {
+            let pac = door.pac.as_ref().map(|pac| &pac.host);
+            let own = [
+                (Some(&door.name), "of the proxy"),
+                (door.why_host.as_ref(), "of `why_host`"),
+                (pac, "of `[egress.pac]`"),
+            ];
+            for (name, whose) in own {
+                if let Some(name) = name.filter(|name| !is_covered(name, &names)) {
+                    missing.push(format!(
+                        "no server certificate has the name `{name}` {whose}, so clients cannot reach it"
+                    ));
+                }
+            }
         }
         missing
     }

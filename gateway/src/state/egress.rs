@@ -280,7 +280,7 @@ impl Connect for Roads {
     }
 }
 
-/// Whom to tell what becomes of lists: the gateway, once it runs.
+/// Whom to tell what becomes of lists, for the record: the gateway, once it runs. The log knows already.
 #[derive(Default)]
 pub(crate) struct News(OnceLock<Weak<Shared>>);
 
@@ -299,20 +299,16 @@ impl News {
                 version,
                 entries,
             } => {
-                tracing::info!(feed, version, entries, "list loaded");
                 shared.record(
                     "feed-loaded",
                     format!("feed={feed} version={version} entries={entries}"),
                 );
             }
             FeedReport::Refused { feed, fault } => {
-                tracing::warn!(feed, %fault, "list refused, the last good copy stays");
                 shared.record("feed-refused", format!("feed={feed} {fault}"));
             }
             // Servers are away now and then; the age of the list tells when that matters.
-            FeedReport::Unreachable { feed, fault } => {
-                tracing::warn!(feed, %fault, "list not fetched, the last good copy stays");
-            }
+            FeedReport::Unreachable { .. } => {}
         }
     }
 }

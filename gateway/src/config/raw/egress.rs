@@ -258,8 +258,8 @@ pub struct PacFile {
     /// Served as `/<name>.pac`.
     #[schemars(required)]
     pub name: Option<Text<Name>>,
-    /// Other proxies than those of `[egress.pac]`: `["PROXY 127.0.0.1:3128"]` in a file for programs that go through
-    /// `masugata connect`.
+    /// For this file, `["PROXY 127.0.0.1:3128"]` where programs go through `masugata connect`. Not written: those of
+    /// `[egress.pac]`.
     #[schemars(extend("minItems" = 1))]
     pub proxies: Option<Vec<Text<PacProxy>>>,
     /// Destinations that go through the gateway, and never past it: `box.com`, or `.box.com` for the name and everything

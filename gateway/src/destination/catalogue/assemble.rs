@@ -104,6 +104,7 @@ pub(super) fn assemble(of: &Ingredients<'_>) -> Result<(Lists, Vec<FeedStatus>),
             unsupported: summary.map_or(0, |summary| summary.unsupported),
             loaded_at: loaded.as_ref().map(|(_, at)| *at),
             checked_at: before.and_then(|before| before.checked_at),
+            confirmed_at: before.and_then(|before| before.confirmed_at),
             fault,
             required: feed.required,
         });

@@ -156,6 +156,9 @@ fn note(catalogue: &Catalogue, index: usize, fault: Option<&FeedFault>) {
         if !matches!(fault, Some(FeedFault::Fetch(_))) {
             status.checked_at = Some(now);
         }
+        if fault.is_none() {
+            status.confirmed_at = Some(now);
+        }
         // What nobody has yet stays told until it is there.
         if fault.is_some() || status.version.is_some() {
             status.fault = fault.map(|fault| fault.to_string().into());
@@ -414,6 +417,7 @@ fn put_in_place(catalogue: &Catalogue, lists: Lists, mut statuses: Vec<FeedStatu
             new.fault.clone_from(&old.fault);
         }
         new.checked_at = old.checked_at;
+        new.confirmed_at = old.confirmed_at;
     }
     *known = statuses;
     drop(known);

@@ -84,6 +84,8 @@ pub struct FeedStatus {
     pub loaded_at: Option<Timestamp>,
     /// When the server last answered; `None` for files.
     pub checked_at: Option<Timestamp>,
+    /// When it last said what is in use, or that there is nothing newer; `None` for files.
+    pub confirmed_at: Option<Timestamp>,
     /// Why what came last is not used.
     pub fault: Option<Box<str>>,
     pub required: bool,

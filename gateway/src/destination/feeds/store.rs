@@ -1,7 +1,8 @@
 //! Last good copies of fetched lists, one file each, replaced in one step.
 //!
 //! A copy carries its own proof: a header of fixed length with where it came from and the signature, then the list as it
-//! came. It is verified again whenever it is read, so that nobody who can write to the directory can slip in a list.
+//! came. It is verified again whenever it is read, so that nobody who can write to the directory can slip in a
+//! list that must be signed or pinned.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};

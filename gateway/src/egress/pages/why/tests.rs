@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use masugata_policy::{Guidance, PostureAttribute, PostureFault};
 
-use super::super::super::refusals::REASON_HOLDS;
 use super::*;
 use crate::capability::Entropy;
 use crate::denial::Denial;
@@ -176,7 +175,7 @@ fn one_form_is_there_for_what_asks_for_a_reason_and_only_there() {
     let token = FormKey::new(&Zeros).token(DEVICE, AT);
     assert!(page.contains(&format!("name=\"token\" value=\"{token}\"")));
     assert!(page.contains("name=\"domain\" value=\"files.example\""));
-    refusals.give_reason(DEVICE, "files.example", AT.plus(REASON_HOLDS));
+    refusals.give_reason(DEVICE, "files.example", AT);
     let response = shown(&refusals, None, prefer(Format::Page, Language::English));
     assert!(!text(&response).contains("<form"));
     assert!(text(&response).contains("it counts until 2026-11-24 02:41"));
