@@ -234,7 +234,7 @@ pub struct MinisignKey(pub String);
 
 impl Written for MinisignKey {
     const KIND: &'static str = "minisign-key";
-    const EXAMPLE: &'static str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    const EXAMPLE: &'static str = "RWSwB0NVEnCzy/YBkbUWTQtgzr47GZXuei1Cu+2sJmg6wpc7ZH98aakf";
 
     fn parse(text: &str) -> Result<Self, Fault> {
         minisign_verify::PublicKey::from_base64(text)

@@ -84,7 +84,7 @@ name = "jpcert-c2"
 url = "https://lists.example/c2.txt?key=planted"
 format = "plain"
 categories = ["c2"]
-minisign_key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
+minisign_key = "RWSwB0NVEnCzy/YBkbUWTQtgzr47GZXuei1Cu+2sJmg6wpc7ZH98aakf"
 alert = true
 [[egress.feed]]
 name = "ours"
