@@ -103,7 +103,7 @@ impl SetupFacts {
             proxy: format!("{}:{port}", egress.name),
             pac: pac.map(|(pac, file)| url(&pac.host, &format!("{}.pac", file.name))),
             why: egress.why_host.as_deref().map(|host| url(host, "")),
-            passwords: egress.credentials.password,
+            passwords: egress.credentials.password && egress.password_key.is_some(),
         })
     }
 }
@@ -352,11 +352,21 @@ fn curl(page: &mut Page, facts: &SetupFacts) {
     page.device_files();
     page.file("~/.curlrc", &files::curl(&facts.proxy));
     if facts.passwords {
+        let password = match &facts.why {
+            Some(why) => format!(
+                "masugata proxy-password --from {why} --ca ca.pem --cert device.pem --key device.key --token-file token"
+            ),
+            None => "masugata proxy-password …".to_owned(),
+        };
         page.say(
-            "Where policy asks for more than the device: `-U x:$(masugata proxy-password …)`, or \
-             `--proxy-header \"Proxy-Authorization: Bearer …\"`.",
-            "ポリシーが端末以上を求める場合: `-U x:$(masugata proxy-password …)`、または \
-             `--proxy-header \"Proxy-Authorization: Bearer …\"`。",
+            &format!(
+                "Where policy asks for more than the device: `-U \"x:$({password})\"`, or `--proxy-header \
+                 \"Proxy-Authorization: Bearer …\"`."
+            ),
+            &format!(
+                "ポリシーが端末以上を求める場合: `-U \"x:$({password})\"`、または `--proxy-header \
+                 \"Proxy-Authorization: Bearer …\"`。"
+            ),
         );
     }
 }
