@@ -47,7 +47,7 @@ impl World {
         let door = TestGateway::new()
             .device("tablet", "")
             .device("kiosk", "owner = \"\"")
-            .egress("password_key = \"password.key\"")
+            .egress("why_host = \"proxy.localhost\"\npassword_key = \"password.key\"")
             .file("password.key", &STANDARD.encode([7; 32]))
             .policy(APPROVED)
             .origin("plain.site.example", plain.address);
@@ -401,6 +401,57 @@ async fn a_password_answers_the_407_that_comes_through_the_local_proxy() {
     world.install("tablet");
     let (status, answer) = tunnel_with(proxy, TARGET, &with).await.unwrap_err();
     assert_eq!(status, 407, "{answer}");
+}
+
+/// `masugata proxy-password --from` this gateway, with what is installed.
+async fn asked_for_a_password(world: &World, token: &str) -> Finished {
+    std::fs::write(world.at("token"), token).unwrap();
+    let from = format!("https://proxy.localhost:{}", world.gateway.address().port());
+    let mut arguments = vec!["proxy-password".to_owned(), "--from".to_owned(), from];
+    for (option, file) in [
+        ("--ca", "ca.pem"),
+        ("--cert", "device.pem"),
+        ("--key", "device.key"),
+        ("--token-file", "token"),
+    ] {
+        let file = world.at(file).to_str().unwrap().to_owned();
+        arguments.extend([option.to_owned(), file]);
+    }
+    // The gateway that is asked runs on this runtime.
+    tokio::task::spawn_blocking(move || masugata(arguments))
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_makes_a_password_for_a_token_and_says_why_it_does_not() {
+    let world = World::new().await;
+    world.install("kiosk");
+    let thumbprint = world.gateway.device("kiosk").thumbprint;
+    let token = world.gateway.token("bob").bound_to(&thumbprint).sign();
+    let made = asked_for_a_password(&world, &format!("{token}\n")).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    assert!(made.err.contains("corp/bob on kiosk, until "), "{made:?}");
+    let (_connect, proxy) = world.connect(&[]).await;
+    let with = basic(made.out.trim_end());
+    tunnel_with(proxy, "plain.site.example:80", &with)
+        .await
+        .unwrap();
+
+    let stolen = world.gateway.token("bob").sign();
+    for (token, code) in [
+        (stolen.as_str(), "credential-not-bound"),
+        ("nonsense", "credential-invalid"),
+    ] {
+        let refused = asked_for_a_password(&world, token).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.out.is_empty(), "{refused:?}");
+        assert!(refused.err.contains(code), "{refused:?}");
+        assert!(refused.err.contains("\nhelp: "), "{refused:?}");
+        assert!(!refused.err.contains(token), "{refused:?}");
+    }
+    let empty = asked_for_a_password(&world, "a\nb").await;
+    assert!(empty.err.contains("holds no token"), "{empty:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
