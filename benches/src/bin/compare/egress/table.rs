@@ -63,6 +63,7 @@ const ROWS: &[(&str, &str, usize)] = &[
     ),
     ("list-cpu", "blocked names: CPU s to load", 2),
     ("list-memory", "RSS with the names, MiB", 1),
+    ("list-later", "the same, after the tunnels below, MiB", 1),
     ("list-peak", "most that was resident, MiB", 1),
     ("list-each", "memory per name, bytes", 1),
     (
