@@ -48,3 +48,7 @@ bench *FILTER:
 # beside nginx, HAProxy and Envoy, where they are installed
 compare *ARGS:
     cargo run --profile dist -p masugata-benches --bin compare -- {{ARGS}}
+
+# the way out beside squid (with TLS: Debian's squid-openssl), where it is installed
+compare-egress *ARGS:
+    cargo run --profile dist -p masugata-benches --bin compare -- egress {{ARGS}}

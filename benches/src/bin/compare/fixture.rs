@@ -157,7 +157,7 @@ fn inventory() -> String {
     let observed = Timestamp::now();
     format!(
         "[[device]]\nid = \"laptop-1\"\nidentities = [\"{DEVICE}\"]\nkind = \"laptop\"\nownership = \"company\"\n\
-         owner = \"corp/ada\"\nsource = \"mdm\"\nobserved_at = \"{observed}\"\n\
+         owner = \"corp/ada\"\nowner_groups = [\"employees\"]\nsource = \"mdm\"\nobserved_at = \"{observed}\"\n\
          max_age = \"24h\"\n[device.posture]\ndisk_encrypted = true\nfirewall_enabled = true\n\
          screen_lock = true\npatches_current = true\nos_supported = true\nmanaged = true\n"
     )

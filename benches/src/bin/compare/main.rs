@@ -1,4 +1,4 @@
-//! Masugata beside nginx, HAProxy and Envoy: same machine, same upstream, same load, one after the other.
+//! Masugata beside nginx, HAProxy and Envoy, and as a forward proxy beside squid (`egress/`): same machine, same upstream, same load, one after the other.
 //!
 //! `compare` starts each proxy that it finds with a configuration of its own (`peers/`), loads it from a separate
 //! process and reads what the *proxy* used: processor time from `/proc`, memory from `/proc`, the rest from the load
@@ -10,6 +10,7 @@
     reason = "a measuring tool reads the real clock; there is nothing to move by hand"
 )]
 
+mod egress;
 mod failure;
 mod fixture;
 mod load;
@@ -70,7 +71,7 @@ struct Arguments {
     keep: bool,
 }
 
-/// Parts of the comparison that run as processes of their own, so that their cost is nobody else's.
+/// The other comparison, and parts of both that run as processes of their own, so that their cost is nobody else's.
 #[derive(Debug, Subcommand)]
 enum Part {
     /// The small server behind the proxies
@@ -79,13 +80,24 @@ enum Part {
     /// The load generator: a specification on standard input, a result on standard output
     #[command(hide = true)]
     Load,
+    /// The way out: Masugata as a forward proxy, beside squid
+    Egress(egress::Arguments),
+    /// What lies behind the tunnels
+    #[command(hide = true)]
+    EgressOrigin,
+    /// The load generator of the way out
+    #[command(hide = true)]
+    EgressLoad,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match arguments.part {
+    let done = match &arguments.part {
         Some(Part::Upstream) => upstream::serve(),
         Some(Part::Load) => load::run(),
+        Some(Part::Egress(arguments)) => egress::compare(arguments),
+        Some(Part::EgressOrigin) => egress::origin(),
+        Some(Part::EgressLoad) => egress::load(),
         None => compare(&arguments),
     };
     match done {

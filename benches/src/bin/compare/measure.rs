@@ -389,7 +389,7 @@ impl Bench<'_> {
     }
 }
 
-fn expect_ready(load: &mut Conversation) -> Result<(), Failure> {
+pub(crate) fn expect_ready(load: &mut Conversation) -> Result<(), Failure> {
     match load.hear().doing("before the load")?.as_str() {
         "ready" => Ok(()),
         other => Err(Failure::new(format!("`{other}` instead of `ready`"))),
@@ -400,11 +400,11 @@ fn expect_ready(load: &mut Conversation) -> Result<(), Failure> {
     clippy::cast_precision_loss,
     reason = "counts and sizes far below 2^52"
 )]
-fn number(count: u64) -> f64 {
+pub(crate) fn number(count: u64) -> f64 {
     count as f64
 }
 
-fn per(count: u64, of: f64) -> f64 {
+pub(crate) fn per(count: u64, of: f64) -> f64 {
     number(count) / of.max(f64::MIN_POSITIVE)
 }
 

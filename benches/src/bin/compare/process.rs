@@ -80,6 +80,8 @@ impl Running {
             };
             sum.proportional += kib(&text, "Pss:");
             sum.resident += kib(&text, "Rss:");
+            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            sum.peak += kib(&status, "VmHWM:");
         }
         sum
     }
@@ -115,6 +117,8 @@ impl Processor {
 pub(crate) struct Memory {
     pub(crate) proportional: u64,
     pub(crate) resident: u64,
+    /// The most that was ever resident.
+    pub(crate) peak: u64,
 }
 
 impl Drop for Running {

@@ -137,7 +137,7 @@ pub(crate) fn find(only: &[Name], masugata: Option<&Path>) -> Result<Found, Fail
         match program {
             Some(program) => found.present.push(Proxy {
                 name,
-                version: version(name, &program)?,
+                version: version(&program, name.version_argument())?,
                 program,
             }),
             None => found.absent.push(name),
@@ -146,7 +146,7 @@ pub(crate) fn find(only: &[Name], masugata: Option<&Path>) -> Result<Found, Fail
     Ok(found)
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Where Debian keeps servers, which is not on everybody's path.
     std::env::split_paths(&path)
@@ -155,7 +155,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-fn build() -> Result<PathBuf, Failure> {
+pub(crate) fn build() -> Result<PathBuf, Failure> {
     process::note("building masugata with the `dist` profile");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -198,9 +198,9 @@ fn build() -> Result<PathBuf, Failure> {
 }
 
 /// The first line of what the program says of itself.
-fn version(name: Name, program: &Path) -> Result<String, Failure> {
+pub(crate) fn version(program: &Path, argument: &str) -> Result<String, Failure> {
     let output = Command::new(program)
-        .arg(name.version_argument())
+        .arg(argument)
         .output()
         .doing(program.display())?;
     // nginx says it on standard error.
@@ -277,7 +277,7 @@ impl Served {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16, Failure> {
+pub(crate) fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())

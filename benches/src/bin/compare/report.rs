@@ -121,14 +121,14 @@ fn text(machine: &Machine, found: &Found, extent: &Extent, results: &Results) ->
 }
 
 #[derive(Clone, Copy)]
-struct Summary {
+pub(crate) struct Summary {
     median: f64,
     /// Half the range, relative to the median.
     spread: f64,
 }
 
 impl Summary {
-    fn of(rounds: &[Values], key: &str) -> Option<Self> {
+    pub(crate) fn of(rounds: &[Values], key: &str) -> Option<Self> {
         let mut values: Vec<f64> = rounds
             .iter()
             .filter_map(|values| values.get(key).copied())
@@ -152,7 +152,11 @@ impl Summary {
     }
 }
 
-fn cell_text(cell: Option<Summary>, measure: Option<Summary>, decimals: usize) -> String {
+pub(crate) fn cell_text(
+    cell: Option<Summary>,
+    measure: Option<Summary>,
+    decimals: usize,
+) -> String {
     let Some(Summary { median, spread }) = cell else {
         return "–".into();
     };

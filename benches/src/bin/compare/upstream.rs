@@ -41,7 +41,7 @@ pub(crate) fn serve() -> Result<(), Failure> {
     served
 }
 
-async fn leave() {
+pub(crate) async fn leave() {
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut line = String::new();

@@ -67,6 +67,9 @@ pub(super) fn stamp(feed: &FeedSpec) -> Option<Stamp> {
 /// Every file that cannot be used, and every copy that is lost.
 pub(super) fn assemble(of: &Ingredients<'_>) -> Result<(Lists, Vec<FeedStatus>), Vec<FeedProblem>> {
     let mut collector = Collector::new(of.environment);
+    if !of.definition.feeds.is_empty() {
+        collector.names.reserve(ROOM);
+    }
     let mut problems = Vec::new();
     let mut statuses = Vec::new();
     let mut facts = Vec::new();
@@ -235,6 +238,10 @@ fn read_copy(
     let summary = content::read(feed, trust, proof, file, out)?;
     Ok((summary, Timestamp::from_millis(header.fetched_at)))
 }
+
+/// Entries that there is room for from the beginning. A vector that grows leaves all its former selves to the allocator,
+/// which keeps them; address space that is not used costs nothing.
+const ROOM: usize = 1 << 21;
 
 /// Entries of all feeds.
 struct Collector {

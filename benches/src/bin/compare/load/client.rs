@@ -18,15 +18,15 @@ use crate::failure::{Doing as _, Failure};
 use crate::fixture::HOST;
 
 /// Everything needed to connect.
-pub(super) struct Session {
-    pub(super) target: SocketAddr,
-    pub(super) token: String,
+pub(crate) struct Session {
+    pub(crate) target: SocketAddr,
+    pub(crate) token: String,
     specification: Specification,
     config: Arc<ClientConfig>,
 }
 
 impl Session {
-    pub(super) fn new(specification: &Specification) -> Result<Self, Failure> {
+    pub(crate) fn new(specification: &Specification) -> Result<Self, Failure> {
         let config = configuration(specification, true, Resumption::disabled())?;
         Ok(Self {
             target: specification.target,
@@ -37,12 +37,12 @@ impl Session {
     }
 
     /// Never resumes.
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
 
     /// With a memory of its own for tickets.
-    pub(super) fn resuming(&self) -> Result<Arc<ClientConfig>, Failure> {
+    pub(crate) fn resuming(&self) -> Result<Arc<ClientConfig>, Failure> {
         let resumption = Resumption::in_memory_sessions(8);
         Ok(Arc::new(configuration(
             &self.specification,
@@ -51,7 +51,7 @@ impl Session {
         )?))
     }
 
-    pub(super) fn without_certificate(&self) -> Result<Arc<ClientConfig>, Failure> {
+    pub(crate) fn without_certificate(&self) -> Result<Arc<ClientConfig>, Failure> {
         Ok(Arc::new(configuration(
             &self.specification,
             false,
@@ -60,14 +60,14 @@ impl Session {
     }
 
     /// Offers only h2.
-    pub(super) fn http2(&self) -> Arc<ClientConfig> {
+    pub(crate) fn http2(&self) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = vec![b"h2".to_vec()];
         Arc::new(config)
     }
 
     /// Connects with `config`.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         config: Arc<ClientConfig>,
     ) -> Result<TlsStream<TcpStream>, Failure> {
@@ -80,7 +80,7 @@ impl Session {
     }
 }
 
-pub(super) fn server_name() -> Result<ServerName<'static>, Failure> {
+pub(crate) fn server_name() -> Result<ServerName<'static>, Failure> {
     Ok(ServerName::try_from(HOST)?)
 }
 

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use client::Session;
+
 use crate::failure::Failure;
 use crate::fixture::HOST;
 
@@ -182,7 +184,7 @@ async fn asynchronous(session: client::Session, work: Work) -> Result<(), Failur
 }
 
 /// Says that everything stands and waits for the word. Blocks the thread, on which nothing is to happen until then.
-fn ready() -> Result<(), Failure> {
+pub(crate) fn ready() -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "ready")?;
     output.flush()?;
@@ -190,13 +192,13 @@ fn ready() -> Result<(), Failure> {
     line().map(|_| ())
 }
 
-fn say(outcome: &Outcome) -> Result<(), Failure> {
+pub(crate) fn say(outcome: &impl Serialize) -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{}", serde_json::to_string(outcome)?)?;
     Ok(output.flush()?)
 }
 
-fn line() -> Result<String, Failure> {
+pub(crate) fn line() -> Result<String, Failure> {
     let mut line = String::new();
     if std::io::stdin().lock().read_line(&mut line)? == 0 {
         return Err(Failure::new("no word from whoever started this"));
@@ -205,7 +207,7 @@ fn line() -> Result<String, Failure> {
 }
 
 /// Until the input ends.
-fn stay() {
+pub(crate) fn stay() {
     while line().is_ok() {}
 }
 
