@@ -49,6 +49,6 @@ bench *FILTER:
 compare *ARGS:
     cargo run --profile dist -p masugata-benches --bin compare -- {{ARGS}}
 
-# the way out beside squid (with TLS: Debian's squid-openssl), where it is installed
+# the way out beside squid (Debian: squid-openssl), where it is installed
 compare-egress *ARGS:
     cargo run --profile dist -p masugata-benches --bin compare -- egress {{ARGS}}

@@ -1,5 +1,5 @@
 //! A list of names that nobody may reach: as long as such names are, no two alike, and none below another, because squid
-//! takes a name and another below it for a mistake.
+//! wants no such overlaps.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ const WORDS: [&str; 16] = [
     "shop", "cloud", "verify", "account", "stat",
 ];
 
-/// The name with this number: 8 to 30 letters, 18 on average. Every third has a host in front of the registrable name.
+/// The name with this number: 8 to 30 letters, 19 on average. Every third has a host in front of the registrable name.
 pub(super) fn name(number: usize) -> String {
     let mixed = number.wrapping_mul(2_654_435_761) & 0xffff_ffff;
     let word = |shift: u32| WORDS.get((mixed >> shift) % WORDS.len()).copied();
