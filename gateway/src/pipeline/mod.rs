@@ -4,7 +4,7 @@
 //! Exchange -> Routed -> Authenticated -> Assessed -> Authorized -> Admitted -> Reached -> Response
 //!           route   authenticate    posture      decide       limit     reach      forward
 //! ```
-//! Both doors walk it: what a request asks for ([`asked::Asked`]) is an app of ours or a destination on the Internet.
+//! Both doors walk it: what a request asks for (`asked::Asked`) is an app of ours or a destination on the Internet.
 //! The state is loaded once and handed down; nothing below this file can reach the pointer, so one request never
 //! straddles a reload. Stages return facts and never write the record: `serve` does, exactly once on every path.
 
