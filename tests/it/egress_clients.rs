@@ -448,6 +448,8 @@ async fn the_gateway_makes_a_password_for_a_token_and_says_why_it_does_not() {
         assert!(refused.out.is_empty(), "{refused:?}");
         assert!(refused.err.contains(code), "{refused:?}");
         assert!(refused.err.contains("\nhelp: "), "{refused:?}");
+        let owner = refused.err.contains("registered in your name");
+        assert_eq!(owner, code == "credential-not-bound", "{refused:?}");
         assert!(!refused.err.contains(token), "{refused:?}");
     }
     let empty = asked_for_a_password(&world, "a\nb").await;

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Limited};
 use super::authenticate;
 use crate::audit::trail::Facts;
 use crate::denial::{Denial, DenialReason};
+use crate::destination::pac::CONTENT_TYPE as CONTENT_TYPE_OF_PAC;
 use crate::egress::pages::{form, setup, why};
 use crate::egress::setup::SetupFacts;
 use crate::exchange::Exchange;
@@ -37,10 +38,9 @@ pub(super) fn pac(egress: &EgressState, head: &Parts, host: &str) -> Option<Resp
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
         *response.body_mut() = script.text.clone();
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-ns-proxy-autoconfig"),
-        );
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_OF_PAC));
     }
     let headers = response.headers_mut();
     headers.insert(ETAG, script.tag.clone());

@@ -86,7 +86,6 @@ impl EgressState {
         };
         let before = previous.and_then(|state| state.egress.as_ref());
         let mut problems = Problems::default();
-        let pac = problems.collect(scripts(config, egress));
         let listeners = before.map_or_else(Arc::default, |old| Arc::clone(&old.listeners));
         let guard = Arc::new(Guard::new(
             &egress.reach,
@@ -116,7 +115,7 @@ impl EgressState {
         );
         let known = before.and_then(|old| old.password_key.as_ref());
         let password_key = password_key.map(|key| key.map(|key| key.or_previous(known)));
-        let (Some(resolver), Some(password_key), Some(pac)) = (resolver, password_key, pac) else {
+        let (Some(resolver), Some(password_key)) = (resolver, password_key) else {
             return Err(LoadError {
                 problems: problems.0,
             });
@@ -148,7 +147,7 @@ impl EgressState {
                 |old| Arc::clone(&old.form),
             ),
             help: help(config, egress),
-            pac,
+            pac: scripts(config, egress),
             alerts: before.map_or_else(Arc::default, |old| Arc::clone(&old.alerts)),
             owner: before.map_or_else(owner, |old| Arc::clone(&old.owner)),
             limits: limits.for_app(NAME),
@@ -185,13 +184,10 @@ pub(crate) struct Script {
     pub(crate) tag: HeaderValue,
 }
 
-/// Browsers refuse longer ones.
-const LONGEST_SCRIPT: usize = 1_000_000;
-
 /// What is ours is reached without us: asked for through the proxy, it would be a loop.
-fn scripts(config: &Config, egress: &config::egress::Egress) -> Result<Box<[Script]>, LoadError> {
+fn scripts(config: &Config, egress: &config::egress::Egress) -> Box<[Script]> {
     let Some(pac) = &egress.pac else {
-        return Ok(Box::default());
+        return Box::default();
     };
     let apps = config.apps.iter().flat_map(|app| &app.hosts);
     let own: Vec<&str> = [&egress.name, &pac.host]
@@ -202,17 +198,12 @@ fn scripts(config: &Config, egress: &config::egress::Egress) -> Result<Box<[Scri
         .collect();
     let script = |file: &config::egress::PacFile| {
         let text = pac::text(file, &own);
-        if text.len() > LONGEST_SCRIPT {
-            let message = format!("`{}.pac` is {} bytes long", file.name, text.len());
-            let help = "browsers take at most a megabyte; write fewer names, or `.parent` for many";
-            return Err(problem(&config.path, message, Some(help)));
-        }
         let print = digest(&SHA256, text.as_bytes());
         let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(print.as_ref()));
-        Ok(Script {
+        Script {
             text: text.into(),
             tag: HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\"")),
-        })
+        }
     };
     pac.files.iter().map(script).collect()
 }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,14 @@ pub struct Incoming {
 /// Tells apart what one process fetches at once.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
+/// What this process is fetching. Its number alone does not tell: in a container, the next process has the same.
+static ARRIVING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn arriving() -> MutexGuard<'static, Vec<PathBuf>> {
+    // Nothing that can panic runs under this lock.
+    ARRIVING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Incoming {
     /// Makes an empty file with room for the header.
     ///
@@ -104,11 +113,13 @@ impl Incoming {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!(".{feed}.{}-{count}.new", std::process::id()));
         let mut options = File::options();
-        options.read(true).write(true).create_new(true);
+        // Whatever has this name is left over from another process.
+        options.read(true).write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path)?;
+        arriving().push(path.clone());
         let incoming = Self { path, kept: false };
+        let mut file = options.open(&incoming.path)?;
         file.write_all(&[b' '; HEADER])?;
         Ok((incoming, file))
     }
@@ -150,19 +161,20 @@ impl Drop for Incoming {
         if !self.kept {
             let _ = fs::remove_file(&self.path);
         }
+        arriving().retain(|path| *path != self.path);
     }
 }
 
 /// Removes what a process that was stopped left behind; what this one is fetching stays.
 pub fn tidy(directory: &Path, feed: &str) {
     let begin = format!(".{feed}.");
-    let ours = format!("{begin}{}-", std::process::id());
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(&begin) && name.ends_with(".new") && !name.starts_with(&ours) {
-            let _ = fs::remove_file(entry.path());
+        let path = entry.path();
+        if name.starts_with(&begin) && name.ends_with(".new") && !arriving().contains(&path) {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -212,7 +224,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         drop(Incoming::create(directory.path(), "feed").unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-        fs::write(directory.path().join(".feed.1-1.new"), "x").unwrap();
+        let ours = std::process::id();
+        for left in [
+            ".feed.1-1.new".to_owned(),
+            format!(".feed.{ours}-999999999.new"),
+        ] {
+            fs::write(directory.path().join(left), "x").unwrap();
+        }
         let (arriving, _file) = Incoming::create(directory.path(), "feed").unwrap();
         tidy(directory.path(), "feed");
         assert!(arriving.content().is_ok(), "this one is being fetched");

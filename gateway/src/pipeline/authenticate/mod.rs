@@ -11,9 +11,10 @@ mod owner;
 mod password;
 mod service;
 
-pub(super) use owner::of as owner_of;
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use masugata_policy::{Authentication, Device, Principal, Timestamp};
 
 use super::asked::Asked;
@@ -29,8 +30,7 @@ use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
 use crate::state::{EgressState, State};
 use credential::Presented;
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
+pub(super) use owner::of as owner_of;
 
 /// What a verified credential yields, whichever kind it was.
 #[derive(Clone)]

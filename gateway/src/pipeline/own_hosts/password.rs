@@ -1,9 +1,11 @@
 //! A proxy password for whoever shows a token: for programs that can do Basic and nothing else, on the device that asks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
-use masugata_policy::Timestamp;
+use masugata_policy::{Guidance, Timestamp};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -104,6 +106,26 @@ fn check_holder(
     if is_owner || credentials.authentication.certificate_bound {
         return Ok(());
     }
-    let detail = "neither bound to this certificate nor the token of the device's owner";
-    Err(Denial::new(DenialReason::CredentialNotBound).with_detail(detail))
+    let said = |text: &str| Some(text.into());
+    // Our own words for this code are about a token that is bound to another certificate.
+    let guidance = Guidance {
+        reason_en: said(
+            "The token counts on any device, and this one is not registered in your name.",
+        ),
+        reason_ja: said(
+            "どの端末でも使えるトークンですが、この端末はあなたの名前で登録されていません。",
+        ),
+        remedy_en: said(
+            "Use the device that is registered in your name, or a token that is bound to this one.",
+        ),
+        remedy_ja: said(
+            "あなたの名前で登録された端末を使うか、この端末に結び付いたトークンを使ってください。",
+        ),
+    };
+    let denial = Denial::new(DenialReason::CredentialNotBound);
+    Err(Denial {
+        guidance: Some(Arc::new(guidance)),
+        ..denial
+            .with_detail("neither bound to this certificate nor the token of the device's owner")
+    })
 }

@@ -54,7 +54,9 @@ impl Builder<'_> {
             // Before the others: the first that names the host counts.
             ingress.client_certificates.splice(0..0, rules);
         }
-        written.iter().map(|host| host.value.0.clone()).collect()
+        let written = written.iter().map(|host| &host.value.0);
+        let of_apps = apps.iter().flat_map(|app| &app.hosts);
+        written.chain(of_apps).cloned().collect()
     }
 
     fn check_app_names(&mut self, apps: &[App], at: usize) {
