@@ -49,6 +49,10 @@ pub enum DenialReason {
     IssuerUnavailable,
     /// Too many failed credentials from here.
     LockedOut,
+    /// The account of that person is disabled where accounts are kept.
+    AccountDisabled,
+    /// A sign-in with a browser came to nothing: unknown or over, meant for another browser, or not believed.
+    SignInFailed,
     /// More factors, better ones or fresher ones are needed (RFC 9470).
     AssuranceInsufficient,
     /// A posture attribute that the app requires was never seen.
@@ -121,7 +125,7 @@ impl Stage {
 
 impl DenialReason {
     /// Every reason, in the order they are documented.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::RequestMalformed,
         Self::RequestAmbiguous,
         Self::HeaderTooLarge,
@@ -142,6 +146,8 @@ impl DenialReason {
         Self::CredentialNotBound,
         Self::IssuerUnavailable,
         Self::LockedOut,
+        Self::AccountDisabled,
+        Self::SignInFailed,
         Self::AssuranceInsufficient,
         Self::PostureMissing,
         Self::PostureStale,
@@ -186,6 +192,8 @@ impl DenialReason {
             Self::CredentialNotBound => "credential-not-bound",
             Self::IssuerUnavailable => "issuer-unavailable",
             Self::LockedOut => "locked-out",
+            Self::AccountDisabled => "account-disabled",
+            Self::SignInFailed => "sign-in-failed",
             Self::AssuranceInsufficient => "assurance-insufficient",
             Self::PostureMissing => "posture-missing",
             Self::PostureStale => "posture-stale",
@@ -232,6 +240,8 @@ impl DenialReason {
             | Self::CredentialNotBound
             | Self::IssuerUnavailable
             | Self::LockedOut
+            | Self::AccountDisabled
+            | Self::SignInFailed
             | Self::AssuranceInsufficient => Stage::Authenticate,
             Self::PostureMissing | Self::PostureStale | Self::PostureFailing => Stage::Posture,
             Self::NoPermit
@@ -271,6 +281,8 @@ impl DenialReason {
             | Self::DeviceUnknown
             | Self::DeviceAmbiguous
             | Self::DeviceSuspended
+            | Self::AccountDisabled
+            | Self::SignInFailed
             | Self::PostureMissing
             | Self::PostureStale
             | Self::PostureFailing

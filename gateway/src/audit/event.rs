@@ -23,6 +23,8 @@ pub enum Event {
     Operation(Box<Operation>),
     /// A handshake that was refused, or several.
     Handshake(Box<Handshake>),
+    /// Somebody signed in or failed to, a session ended, an account or a factor changed.
+    Person(Box<Person>),
 }
 
 /// The answer to a request; written before any byte of it goes upstream.
@@ -181,4 +183,127 @@ pub struct Presented {
     pub not_after: Option<Timestamp>,
     /// SHA-256 of the DER.
     pub thumbprint: [u8; 32],
+}
+
+/// What happened to somebody's sign-in, session, factors or account. Never holds a secret.
+#[derive(Debug)]
+pub struct Person {
+    pub at: Timestamp,
+    pub generation: u64,
+    pub kind: PersonKind,
+    /// Absent when it worked; else a code of a closed list (a denial's, or one of the sign-in pages).
+    pub failure: Option<&'static str>,
+    pub by: Actor,
+    /// As policies name them: `issuer/user`; absent when nobody was identified.
+    pub principal: Option<Box<str>>,
+    /// What was typed or shown as a name.
+    pub name: Option<Box<str>>,
+    /// The configured name of the issuer.
+    pub issuer: Option<Box<str>>,
+    /// The session's public id, which is not its secret.
+    pub session: Option<Box<str>>,
+    /// RFC 8176 method references that were used.
+    pub factors: Vec<Box<str>>,
+    pub authentication: Option<Arc<Authentication>>,
+    /// The app that was asked for.
+    pub app: Option<Box<str>>,
+    /// The inventory id of the device.
+    pub device: Option<Box<str>>,
+    /// SHA-256 of its certificate.
+    pub thumbprint: Option<[u8; 32]>,
+    pub client: Option<SocketAddr>,
+    pub request: Option<RequestId>,
+    pub detail: Option<Box<str>>,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The person themselves.
+    Person,
+    /// An administrator at the command line.
+    Administrator,
+    /// The identity provider of that name.
+    Provider(Box<str>),
+    /// The system that provisions accounts.
+    Scim,
+    /// The gateway: a lifetime was over, a rule was broken.
+    Gateway,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PersonKind {
+    SignIn,
+    StepUp,
+    SignOut,
+    SessionEnded,
+    /// A session's cookie came with another certificate than the one it was made for, or with none: an alert.
+    SessionStolen,
+    /// Somebody's factors were tried too often.
+    LockedOut,
+    FactorAdded,
+    FactorRemoved,
+    PasswordChanged,
+    RecoveryCodesMade,
+    RecoveryUsed,
+    AccountCreated,
+    AccountChanged,
+    AccountDisabled,
+    AccountEnabled,
+    AccountRemoved,
+    AccountReset,
+}
+
+impl PersonKind {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign-in",
+            Self::StepUp => "step-up",
+            Self::SignOut => "sign-out",
+            Self::SessionEnded => "session-ended",
+            Self::SessionStolen => "session-stolen",
+            Self::LockedOut => "locked-out",
+            Self::FactorAdded => "factor-added",
+            Self::FactorRemoved => "factor-removed",
+            Self::PasswordChanged => "password-changed",
+            Self::RecoveryCodesMade => "recovery-codes-made",
+            Self::RecoveryUsed => "recovery-used",
+            Self::AccountCreated => "account-created",
+            Self::AccountChanged => "account-changed",
+            Self::AccountDisabled => "account-disabled",
+            Self::AccountEnabled => "account-enabled",
+            Self::AccountRemoved => "account-removed",
+            Self::AccountReset => "account-reset",
+        }
+    }
+
+    /// Somebody should look at it soon.
+    pub fn is_alert(self) -> bool {
+        matches!(self, Self::SessionStolen)
+    }
+
+    /// Which of the guideline's five logs (measure J-5) it belongs to.
+    pub fn log(self) -> &'static str {
+        match self {
+            Self::SignIn
+            | Self::StepUp
+            | Self::SignOut
+            | Self::SessionEnded
+            | Self::SessionStolen
+            | Self::LockedOut => "authentication",
+            Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::PasswordChanged
+            | Self::RecoveryCodesMade
+            | Self::RecoveryUsed
+            | Self::AccountCreated
+            | Self::AccountChanged
+            | Self::AccountDisabled
+            | Self::AccountEnabled
+            | Self::AccountRemoved
+            | Self::AccountReset => "privileged",
+        }
+    }
 }

@@ -58,6 +58,7 @@ pub(super) fn write_event(
             write_operation(buffer, caps, sequence, operation, &Remark::default(), head)
         }
         Event::Handshake(handshake) => handshake::write(buffer, caps, sequence, handshake),
+        Event::Person(person) => person::write(buffer, caps, sequence, person),
     })
 }
 
@@ -696,5 +697,6 @@ impl Serialize for Hex {
 
 mod destination;
 mod handshake;
+mod person;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::chain::Head;
 use super::checkpoint::{self, Checkpoint};
-use super::event::{Completion, Decision, Event, Handshake, Operation};
+use super::event::{Completion, Decision, Event, Handshake, Operation, Person};
 use super::file::{LogFile, lock_path, sync_directory};
 use super::flush::Flusher;
 use super::recover::{set_aside, standing};
@@ -284,6 +284,15 @@ impl Auditor {
     pub fn operation(&self, operation: Operation) {
         if !self.send(Event::Operation(Box::new(operation))) {
             tracing::error!("an operation came after the audit log was closed");
+        }
+    }
+
+    /// Takes what happened to somebody's sign-in, session or account. Where there is no room it is counted as lost; what
+    /// strangers can cause only takes what half of the queue leaves.
+    pub fn person(&self, person: Person) {
+        let room = person.failure.is_none() || self.depth() < self.capacity() / 2;
+        if !room || self.admit(Event::Person(Box::new(person))).is_err() {
+            self.0.shared.lose(&self.0.shared.lost_decisions);
         }
     }
 

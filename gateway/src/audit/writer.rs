@@ -626,6 +626,7 @@ fn generation(event: &Event) -> u64 {
         Event::Completion(completion) => completion.generation,
         Event::Operation(operation) => operation.generation,
         Event::Handshake(handshake) => handshake.generation,
+        Event::Person(person) => person.generation,
     }
 }
 

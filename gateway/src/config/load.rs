@@ -309,6 +309,10 @@ impl<'a> Builder<'a> {
             assertion,
             pages: process::pages(raw.pages.unwrap_or_default()),
             runtime: process::runtime(raw.runtime.unwrap_or_default()),
+            store: None,
+            sign_in: None,
+            identity_provider: None,
+            scim: None,
         })
     }
 

@@ -15,6 +15,7 @@ mod redacted;
 mod report;
 mod schema;
 mod shape;
+pub mod sign_in;
 pub mod text;
 
 pub use self::egress::Egress;
@@ -75,6 +76,14 @@ pub struct Config {
     pub pages: Pages,
     /// Process-wide matters.
     pub runtime: Runtime,
+    /// Directory for what must outlive a restart (sessions, accounts, keys); `Some` whenever people can sign in.
+    pub store: Option<PathBuf>,
+    /// Sign-in with a browser; `None`: tokens and certificates only.
+    pub sign_in: Option<sign_in::SignIn>,
+    /// The built-in identity provider; `None`: off.
+    pub identity_provider: Option<sign_in::IdentityProvider>,
+    /// Accounts that another system provisions.
+    pub scim: Option<sign_in::Scim>,
 }
 
 /// The reverse proxy's listener.
@@ -99,6 +108,8 @@ pub struct Ingress {
     pub trusted_forwarders: Vec<IpNet>,
     /// Bounds on what one client may send or hold.
     pub bounds: Bounds,
+    /// The port that clients use, where something in front of us forwards it; `None`: that of the first listener.
+    pub public_port: Option<u16>,
 }
 
 /// CRYPTREC TLS guideline profiles; the tables are in `masugata_certs`.
@@ -190,6 +201,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Longest accepted `exp - iat`; a token that lives longer is refused.
     pub max_token_lifetime: Duration,
+    /// How people sign in there with a browser; `None`: access tokens only.
+    pub sign_in: Option<sign_in::Client>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +219,8 @@ pub enum KeySource {
         /// The last good copy serves at most this long after the provider stopped answering.
         max_age: Duration,
     },
+    /// The built-in provider's own, asked without leaving the process.
+    BuiltIn,
 }
 
 /// Which claims mean what; dotted paths reach into objects (`realm_access.roles`).
@@ -474,8 +489,12 @@ pub struct Assertion {
 pub struct Pages {
     /// Shown in page headers; default `Masugata`.
     pub organisation: String,
-    /// Help desk: free text (telephone included), shown on every denial page.
+    /// Help desk: free text (telephone included), shown on every page.
     pub contact: Option<String>,
+    /// Shown beside the name: SVG or PNG, at most 64 KiB.
+    pub logo: Option<PathBuf>,
+    /// `#rrggbb` of buttons and links; a shade that can be read is made of it for light and for dark.
+    pub colour: Option<[u8; 3]>,
 }
 
 #[derive(Clone, Debug)]

@@ -43,8 +43,14 @@ pub fn redacted(config: &Config) -> Value {
         pages: Pages {
             organisation,
             contact,
+            logo: _,
+            colour: _,
         },
         runtime: process,
+        store: _,
+        sign_in: _,
+        identity_provider: _,
+        scim: _,
     } = config;
     json!({
         "path": path(file),
@@ -78,6 +84,7 @@ fn ingress(ingress: &Ingress) -> Value {
         proxy_protocol_from,
         trusted_forwarders,
         bounds: limits,
+        public_port: _,
     } = ingress;
     let rule = |rule: &ClientCertificateRule| {
         let ClientCertificateRule { hosts, mode } = rule;
@@ -162,6 +169,7 @@ fn issuer(issuer: &Issuer) -> Value {
         multi_factor_out_of_band,
         leeway,
         max_token_lifetime,
+        sign_in: _,
     } = issuer;
     json!({
         "name": name,
@@ -185,6 +193,7 @@ fn issuer(issuer: &Issuer) -> Value {
 fn key_source(keys: &KeySource) -> Value {
     match keys {
         KeySource::File(file) => json!({ "jwks_file": path(file) }),
+        KeySource::BuiltIn => json!({ "built_in": true }),
         KeySource::Discovery {
             authority,
             timeout,

@@ -116,6 +116,7 @@ impl Builder<'_> {
         }
         match &issuer.keys {
             config::KeySource::File(path) => self.file_keys(issuer, path),
+            config::KeySource::BuiltIn => None,
             config::KeySource::Discovery {
                 authority,
                 timeout,

@@ -62,6 +62,8 @@ fn error(reason: DenialReason) -> Option<Option<(&'static str, &'static str)>> {
         | DenialReason::DeviceSuspended
         | DenialReason::IssuerUnavailable
         | DenialReason::LockedOut
+        | DenialReason::AccountDisabled
+        | DenialReason::SignInFailed
         | DenialReason::PostureMissing
         | DenialReason::PostureStale
         | DenialReason::PostureFailing

@@ -129,6 +129,8 @@ pub fn counts_as_failure(reason: DenialReason) -> bool {
         | DenialReason::CredentialExpired
         | DenialReason::IssuerUnavailable
         | DenialReason::LockedOut
+        | DenialReason::AccountDisabled
+        | DenialReason::SignInFailed
         | DenialReason::AssuranceInsufficient
         | DenialReason::PostureMissing
         | DenialReason::PostureStale

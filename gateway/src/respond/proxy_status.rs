@@ -34,6 +34,8 @@ pub(super) fn error_type(reason: DenialReason) -> &'static str {
         | DenialReason::CredentialNotBound
         | DenialReason::IssuerUnavailable
         | DenialReason::LockedOut
+        | DenialReason::AccountDisabled
+        | DenialReason::SignInFailed
         | DenialReason::AssuranceInsufficient
         | DenialReason::PostureMissing
         | DenialReason::PostureStale

@@ -13,6 +13,8 @@ const LANGUAGES: [Language; 2] = [Language::English, Language::Japanese];
 
 fn pages() -> Pages {
     Pages {
+        logo: None,
+        colour: None,
         organisation: "Example <Corp> & Söhne".to_owned(),
         contact: Some("help@example.com, 内線 \"1234\"".to_owned()),
     }
@@ -513,6 +515,8 @@ fn sample_pages() {
     let directory =
         std::path::PathBuf::from(std::env::var_os("PAGES").expect("PAGES names a directory"));
     let pages = Pages {
+        logo: None,
+        colour: None,
         organisation: "Example株式会社".to_owned(),
         contact: Some("情報システム部 内線 1234 / help@example.co.jp".to_owned()),
     };

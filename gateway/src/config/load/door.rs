@@ -47,6 +47,7 @@ impl Builder<'_> {
             proxy_protocol_from,
             trusted_forwarders,
             bounds: bounds(raw.bounds.unwrap_or_default(), defaults::BOUNDS),
+            public_port: None,
         })
     }
 

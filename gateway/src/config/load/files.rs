@@ -118,6 +118,7 @@ pub(super) fn of(config: &Config) -> Vec<PathBuf> {
     for issuer in &config.issuers {
         match &issuer.keys {
             KeySource::File(path) => files.push(path.clone()),
+            KeySource::BuiltIn => {}
             KeySource::Discovery { authority, .. } => files.extend(authority.clone()),
         }
     }

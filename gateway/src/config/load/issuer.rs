@@ -82,6 +82,7 @@ impl Builder<'_> {
             multi_factor_out_of_band: out_of_band.is_some(),
             leeway: value_or(raw.leeway, defaults::LEEWAY),
             max_token_lifetime: value_or(raw.max_token_lifetime, defaults::MAX_TOKEN_LIFETIME),
+            sign_in: None,
         })
     }
 

@@ -152,6 +152,8 @@ pub(super) fn pages(raw: raw::Pages) -> Pages {
             .organisation
             .map_or_else(|| defaults::ORGANISATION.to_owned(), |text| text.value.0),
         contact: raw.contact.map(|text| text.value.0),
+        logo: None,
+        colour: None,
     }
 }
 

@@ -28,6 +28,8 @@ fn tokyo() -> Now {
 
 fn pages() -> Pages {
     Pages {
+        logo: None,
+        colour: None,
         organisation: "Example & Söhne".to_owned(),
         contact: Some("help@example.com".to_owned()),
     }
