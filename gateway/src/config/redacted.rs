@@ -40,12 +40,13 @@ pub fn redacted(config: &Config) -> Value {
             key,
             lifetime,
         },
-        pages: Pages {
-            organisation,
-            contact,
-            logo: _,
-            colour: _,
-        },
+        pages:
+            Pages {
+                organisation,
+                contact,
+                logo: _,
+                colour: _,
+            },
         runtime: process,
         store: _,
         sign_in: _,

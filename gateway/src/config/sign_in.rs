@@ -93,7 +93,10 @@ pub enum ClientAuthentication {
     /// `client_secret_post`.
     SecretPost(PathBuf),
     /// `private_key_jwt` (RFC 7523): a PKCS #8 PEM key, P-256 (ES256) or RSA (RS256, PS256).
-    PrivateKey { file: PathBuf, key_id: Option<String> },
+    PrivateKey {
+        file: PathBuf,
+        key_id: Option<String>,
+    },
     /// The built-in provider, which is asked without leaving the process.
     BuiltIn,
 }

@@ -24,8 +24,8 @@ pub(super) const ISSUER: &str = "https://id.example/realms/corp";
 
 /// An issuer without any `acr` of its own.
 pub(super) fn issuer_config() -> config::Issuer {
-        sign_in: None,
     config::Issuer {
+        sign_in: None,
         name: "corp".to_owned(),
         issuer: ISSUER.to_owned(),
         audiences: vec!["https://apps.example".to_owned()],

@@ -63,7 +63,8 @@ pub(super) fn write(
     let mut cutter = Cutter::new(caps);
     let mut text = |field, text: &Option<Box<str>>| {
         // Bound to the event, which outlives the line.
-        text.as_deref().map(|text| cutter.text(field, text).to_owned())
+        text.as_deref()
+            .map(|text| cutter.text(field, text).to_owned())
     };
     let principal = text("principal", &event.principal);
     let name = text("name", &event.name);
@@ -93,7 +94,11 @@ pub(super) fn write(
             log: event.kind.log(),
             generation: event.generation,
             event: event.kind.as_str(),
-            outcome: if event.failure.is_none() { "success" } else { "failure" },
+            outcome: if event.failure.is_none() {
+                "success"
+            } else {
+                "failure"
+            },
             code: event.failure,
             alert: &event.kind.is_alert(),
             by,

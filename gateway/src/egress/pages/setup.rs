@@ -288,8 +288,8 @@ mod tests {
 
     fn shown(asked: Asked, accept: &str, language: &str) -> String {
         let pages = Pages {
-        logo: None,
-        colour: None,
+            logo: None,
+            colour: None,
             organisation: "Kura & Co".to_owned(),
             contact: None,
         };
