@@ -67,9 +67,7 @@ pub(in crate::audit::line) fn fullest() -> Person {
 
 #[test]
 fn a_sign_in_reads_like_this() {
-    insta::assert_snapshot!(line_of(person()), @r##"
-    {"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"sign-in","outcome":"success","by":"person","request_id":"00000000000000000000000000000042","principal":"accounts/ada","name":"Ada Lovelace","issuer":"accounts","session":"5f1c9a2e","factors":["hwk","user","mfa"],"authentication":{"multi_factor":true,"phishing_resistant":true,"acr":"phr","amr":["hwk","mfa","user"],"authenticated_at":"2026-04-01T09:00:00.000Z","age_seconds":0,"certificate_bound":false,"credential":"token"},"app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","hash":"8a38c43423df612be3e41f90188068067bf776e9f02945fe197ec9f70ae07889"}
-    "##);
+    insta::assert_snapshot!(line_of(person()), @r##"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"sign-in","outcome":"success","by":"person","request_id":"00000000000000000000000000000042","principal":"accounts/ada","name":"Ada Lovelace","issuer":"accounts","session":"5f1c9a2e","factors":["hwk","user","mfa"],"authentication":{"multi_factor":true,"phishing_resistant":true,"acr":"phr","amr":["hwk","mfa","user"],"authenticated_at":"2026-04-01T09:00:00.000Z","age_seconds":0,"certificate_bound":false,"credential":"token"},"app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","hash":"8a38c43423df612be3e41f90188068067bf776e9f02945fe197ec9f70ae07889"}"##);
 }
 
 #[test]
@@ -84,9 +82,7 @@ fn a_failed_sign_in_reads_like_this() {
         detail: Some("the nonce is another one".into()),
         ..person()
     };
-    insta::assert_snapshot!(line_of(failed), @r##"
-    {"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"sign-in","outcome":"failure","code":"sign-in-failed","by":"person","request_id":"00000000000000000000000000000042","name":"ada@corp.example\u202e\n","issuer":"accounts","app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","detail":"the nonce is another one","hash":"fb0380610d8f220898cb4fcb7156988d59831953bf6e4a484bdb7a1c97a46e3c"}
-    "##);
+    insta::assert_snapshot!(line_of(failed), @r##"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"sign-in","outcome":"failure","code":"sign-in-failed","by":"person","request_id":"00000000000000000000000000000042","name":"ada@corp.example\u202e\n","issuer":"accounts","app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","detail":"the nonce is another one","hash":"fb0380610d8f220898cb4fcb7156988d59831953bf6e4a484bdb7a1c97a46e3c"}"##);
 }
 
 #[test]
@@ -97,9 +93,7 @@ fn a_stolen_session_reads_like_this() {
         by: Actor::Gateway,
         ..person()
     };
-    insta::assert_snapshot!(line_of(stolen), @r##"
-    {"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"session-stolen","outcome":"failure","code":"credential-not-bound","alert":true,"by":"gateway","request_id":"00000000000000000000000000000042","principal":"accounts/ada","name":"Ada Lovelace","issuer":"accounts","session":"5f1c9a2e","factors":["hwk","user","mfa"],"authentication":{"multi_factor":true,"phishing_resistant":true,"acr":"phr","amr":["hwk","mfa","user"],"authenticated_at":"2026-04-01T09:00:00.000Z","age_seconds":0,"certificate_bound":false,"credential":"token"},"app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","hash":"acbed39e6bf6441263136dc272202cbb2c5d1f68122143db7c4dde14e6cb0c19"}
-    "##);
+    insta::assert_snapshot!(line_of(stolen), @r##"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"session-stolen","outcome":"failure","code":"credential-not-bound","alert":true,"by":"gateway","request_id":"00000000000000000000000000000042","principal":"accounts/ada","name":"Ada Lovelace","issuer":"accounts","session":"5f1c9a2e","factors":["hwk","user","mfa"],"authentication":{"multi_factor":true,"phishing_resistant":true,"acr":"phr","amr":["hwk","mfa","user"],"authenticated_at":"2026-04-01T09:00:00.000Z","age_seconds":0,"certificate_bound":false,"credential":"token"},"app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","hash":"acbed39e6bf6441263136dc272202cbb2c5d1f68122143db7c4dde14e6cb0c19"}"##);
 }
 
 #[test]
