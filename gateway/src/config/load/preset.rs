@@ -21,6 +21,8 @@ pub(super) struct Ways {
     pub(super) scopes: &'static [&'static str],
     pub(super) overage: Overage,
     pub(super) refresh: bool,
+    /// It hands out refresh tokens for the scope `offline_access` only (OpenID Connect Core §11).
+    pub(super) offline_scope: bool,
 }
 
 /// Without a preset.
@@ -35,6 +37,7 @@ const STANDARD: Ways = Ways {
     scopes: &sign_in_defaults::SCOPES,
     overage: sign_in_defaults::OVERAGE,
     refresh: sign_in_defaults::REFRESH,
+    offline_scope: false,
 };
 
 /// All four sign with it unless told otherwise, and Entra ID publishes keys without saying what for.
@@ -59,6 +62,7 @@ pub(super) fn ways(preset: Option<Preset>, browsers: bool) -> Ways {
             asks: AssuranceRequest::EssentialAcrs,
             scopes: &["openid", "profile", "email", "User.Read"],
             overage: Overage::MicrosoftGraph,
+            offline_scope: true,
             ..STANDARD
         },
         // The stable id is `sub` in ID Tokens and `uid` in access tokens, whose `sub` is the login name.
@@ -73,6 +77,7 @@ pub(super) fn ways(preset: Option<Preset>, browsers: bool) -> Ways {
             acr_multi_factor: &["urn:okta:loa:2fa:any"],
             acr_phishing_resistant: &["phr", "phrh"],
             scopes: &["openid", "profile", "email", "groups"],
+            offline_scope: true,
             ..STANDARD
         },
         // Access tokens are opaque there. Refresh tokens come once per person and client, so they are not asked for.
@@ -85,6 +90,7 @@ pub(super) fn ways(preset: Option<Preset>, browsers: bool) -> Ways {
         },
         Some(Preset::Auth0) => Ways {
             algorithms: RS256,
+            offline_scope: true,
             acr_multi_factor: &["http://schemas.openid.net/pape/policies/2007/06/multi-factor"],
             ..STANDARD
         },

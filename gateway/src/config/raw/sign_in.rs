@@ -22,12 +22,13 @@ pub struct SignIn {
     /// Host name where people sign in and find their page, `login.example.com`. It belongs to no app, and a device
     /// certificate is required there whatever `[ingress]` says. Identity providers send people back to
     /// `https://<host>/callback/<issuer name>`; register that there.
-    #[schemars(required)]
+    #[schemars(required, extend("examples" = ["login.example.com"]))]
     pub host: Option<Text<HostName>>,
     /// Host name where identity providers report sign-outs (OpenID Connect Back-Channel Logout), at
     /// `https://<host>/backchannel-logout/<issuer name>`. No device certificate is asked for there, and nothing else is
     /// answered; it may be the host of `[scim]`. Not written: such reports are not received, and a sign-out at the
     /// provider ends a session here only when its own lifetime is over.
+    #[schemars(extend("examples" = ["signals.example.com"]))]
     pub back_channel_host: Option<Text<HostName>>,
     /// How long a session counts for apps of level `public`.
     pub public: Option<Lifetime>,
@@ -99,9 +100,10 @@ pub struct Client {
     /// Claims that an ID Token must have with exactly this value, such as `hd = "example.com"` for Google.
     #[schemars(extend("propertyNames" = ClaimPath::schema()))]
     pub required_claims: Option<BTreeMap<String, Text<PlainText>>>,
-    /// Ask for a refresh token, and ask the provider again each time its tokens end: an account that is disabled there
-    /// ends here too. `false` for a provider that gives this client none; then sessions end by lifetime, back-channel
-    /// logout and SCIM.
+    /// Keep a refresh token where the provider gives one, and ask it again each time its tokens end: an account that is
+    /// disabled there ends here too. Many providers want the scope `offline_access` for that, which the presets `entra-id`,
+    /// `okta` and `auth0` bring. `false` where the provider must not be asked again; then sessions end by lifetime,
+    /// back-channel logout and SCIM. The preset `google` has `false`.
     #[schemars(extend("default" = defaults::REFRESH))]
     pub refresh: Option<bool>,
 }
@@ -133,7 +135,7 @@ pub struct IdentityProvider {
 pub struct Scim {
     /// Host name of the service, at `https://<host>/scim/v2`. No device certificate is asked for there, and nothing
     /// else is answered; it may be the `back_channel_host`.
-    #[schemars(required)]
+    #[schemars(required, extend("examples" = ["signals.example.com"]))]
     pub host: Option<Text<HostName>>,
     /// Name of the issuer whose people are provisioned. The built-in provider's: accounts that can sign in. Another: who
     /// is active, and in which groups.

@@ -47,6 +47,8 @@ impl Builder<'_> {
             Some(Preset::Google) => self.check_domain_claim(&required_claims, of, span.start),
             Some(Preset::Keycloak | Preset::Okta | Preset::Auth0) | None => {}
         }
+        let refresh = raw.refresh.unwrap_or(of.ways.refresh);
+        let brings_offline = refresh && of.ways.offline_scope && raw.scopes.is_none();
         let mut scopes = raw.scopes.map_or_else(
             || {
                 of.ways
@@ -63,6 +65,9 @@ impl Builder<'_> {
         );
         if !scopes.iter().any(|scope| scope == "openid") {
             scopes.insert(0, "openid".to_owned());
+        }
+        if brings_offline {
+            scopes.push("offline_access".to_owned());
         }
         Some(Client {
             client_id: raw.client_id?.value.0,
@@ -86,7 +91,7 @@ impl Builder<'_> {
                 .into_iter()
                 .map(|(claim, value, _)| (claim, value))
                 .collect(),
-            refresh: raw.refresh.unwrap_or(of.ways.refresh),
+            refresh,
         })
     }
 

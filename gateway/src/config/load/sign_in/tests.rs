@@ -180,6 +180,13 @@ fn presets_know_their_products() {
         auth0.acr_multi_factor,
         ["http://schemas.openid.net/pape/policies/2007/06/multi-factor"]
     );
+    for (issuer, offline) in [(&keycloak, false), (&okta, true), (&google, false)] {
+        let scopes = client(issuer).scopes;
+        assert_eq!(
+            scopes.iter().any(|scope| scope == "offline_access"),
+            offline
+        );
+    }
     for issuer in [keycloak, entra, okta, google, auth0] {
         assert!(issuer.audiences.is_empty());
         assert!(client(&issuer).scopes.iter().any(|scope| scope == "openid"));
