@@ -176,6 +176,8 @@ impl AppState {
             .config
             .issuers
             .iter()
+            // Where people only sign in with a browser, no client gets an access token.
+            .filter(|issuer| !issuer.audiences.is_empty())
             .filter(|issuer| accepted.is_empty() || accepted.contains(&issuer.name))
             .map(|issuer| issuer.issuer.as_str())
             .collect();

@@ -108,6 +108,53 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn people_have_links_and_secrets_that_only_their_owner_can_read() {
+    let directory = TempDir::new().unwrap();
+    let demo = Demo::start(directory.path()).await;
+    let origin = demo.text("/sign_in_url");
+    assert!(origin.starts_with("https://login.localhost:") && origin.ends_with('/'));
+    let remembered: Vec<_> = ["ada", "ben", "chie"]
+        .map(|user| {
+            let link = demo.text(&format!("/users/{user}/link"));
+            let token = link.strip_prefix(&format!("{origin}id/welcome#")).unwrap();
+            assert_eq!(token.len(), 43);
+            let password = demo.text(&format!("/users/{user}/password"));
+            assert!(password.len() >= 15, "{password}");
+            let totp = demo.text(&format!("/users/{user}/totp_secret"));
+            assert!(!totp.contains(' '), "{totp}");
+            (link, password, totp)
+        })
+        .into();
+    let printed = demo.process.out();
+    assert!(printed.contains(&remembered[0].0), "{printed}");
+    for (_, password, totp) in &remembered {
+        assert!(!printed.contains(password) && !printed.contains(totp));
+    }
+    let at = |name: &str| directory.path().join(name);
+    for (name, mode) in [
+        ("people.json", 0o600),
+        ("demo.json", 0o600),
+        ("store", 0o700),
+    ] {
+        let found = std::fs::metadata(at(name)).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode, "{name}");
+    }
+    demo.stop().await;
+
+    let again = Demo::start(directory.path()).await;
+    for (user, (link, password, totp)) in ["ada", "ben", "chie"].iter().zip(&remembered) {
+        assert_ne!(
+            &again.text(&format!("/users/{user}/link")),
+            link,
+            "a new link"
+        );
+        assert_eq!(&again.text(&format!("/users/{user}/password")), password);
+        assert_eq!(&again.text(&format!("/users/{user}/totp_secret")), totp);
+    }
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn demo_json_says_where_everything_is_before_ready_is_printed() {
     let directory = TempDir::new().unwrap();
     let demo = Demo::start(&directory.path().join("made/by/it")).await;
@@ -452,14 +499,16 @@ async fn it_listens_on_loopback_or_not_at_all() {
     demo.stop().await;
     let config = directory.path().join("masugata.toml");
     let text = std::fs::read_to_string(&config).unwrap();
+    // A port that nobody gets: it is refused before it is asked for.
+    let mut listens = ["0.0.0.0:1", "0.0.0.0:2"].into_iter();
     let edited: Vec<_> = text
         .lines()
-        .map(|line| {
-            if line.starts_with("listen = [") {
-                "listen = [\"0.0.0.0:0\"] # everybody"
-            } else {
-                line
-            }
+        .map(|line| match line.starts_with("listen = [") {
+            true => match listens.next() {
+                Some(address) => format!("listen = [\"{address}\"] # everybody"),
+                None => line.to_owned(),
+            },
+            false => line.to_owned(),
         })
         .collect();
     std::fs::write(&config, format!("{}\n# edited\n", edited.join("\n"))).unwrap();

@@ -17,6 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::internet::SITES;
+use super::people::Person;
 use super::{DemoError, free_port, is_free};
 use crate::gateway::Capabilities;
 
@@ -86,7 +87,7 @@ pub(super) const APPS: [(&str, &str, &str); 3] = [
 ];
 /// Names in the server's certificate. Many TLS libraries take no wildcard directly below a top-level name, so those
 /// that people are likely to add are written out.
-const SERVER_NAMES: [&str; 19] = [
+const SERVER_NAMES: [&str; 20] = [
     "localhost",
     "*.localhost",
     "portal.localhost",
@@ -98,6 +99,7 @@ const SERVER_NAMES: [&str; 19] = [
     "git.localhost",
     "grpc.localhost",
     "jupyter.localhost",
+    "login.localhost",
     "notebook.localhost",
     "pac.localhost",
     "proxy.localhost",
@@ -215,6 +217,8 @@ impl Demo {
         ingress: u16,
         egress: Option<u16>,
         admin: Option<SocketAddr>,
+        sign_in: Option<&str>,
+        people: &[Person],
     ) -> Result<(), DemoError> {
         let devices: serde_json::Map<String, Value> = DEVICE_NAMES
             .iter()
@@ -238,6 +242,10 @@ impl Demo {
             .iter()
             .map(|site| (site.name.to_owned(), json!(site.url)))
             .collect();
+        let users: serde_json::Map<String, Value> = people
+            .iter()
+            .map(|person| (person.user.to_owned(), person.entry()))
+            .collect();
         let description = json!({
             "ingress_url": format!("https://localhost:{ingress}"),
             "admin_url": admin.map(|address| format!("http://{address}")),
@@ -246,6 +254,8 @@ impl Demo {
             "audit_log": self.directory.join("audit.jsonl"),
             "devices": devices,
             "tokens": tokens,
+            "users": users,
+            "sign_in_url": sign_in.map(|origin| format!("{origin}/")),
             "apps": apps,
             "egress_url": egress.map(|port| format!("https://proxy.localhost:{port}")),
             "pac_url": format!("https://pac.localhost:{ingress}/staff.pac"),
@@ -306,7 +316,7 @@ impl Maker<'_> {
 
     fn server(&self, authority: &Authority) -> Result<(), DemoError> {
         let (chain, key) = (self.path("server.pem"), self.path("server.key"));
-        if chain.exists() && key.exists() {
+        if chain.exists() && key.exists() && !is_ours_and_old(&read(&chain)?) {
             return Ok(());
         }
         let validity = Validity::days(self.now.as_seconds(), 397);
@@ -424,6 +434,12 @@ impl Maker<'_> {
 
     /// Configuration, inventory, policies and lists; where everything beside the gateway is to listen.
     fn configuration(&self, ports: Ports) -> Result<Places, DemoError> {
+        let store = self.path("store");
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&store)
+            .map_err(DemoError::file("make the directory", &store))?;
         let policies = self.path("policies");
         if !policies.exists() {
             fs::create_dir_all(&policies)
@@ -466,6 +482,22 @@ impl Maker<'_> {
         }
         Ok(places)
     }
+}
+
+/// A server certificate of an earlier demo, which had fewer names. One with any other name is somebody's own.
+fn is_ours_and_old(pem: &[u8]) -> bool {
+    let Ok(summaries) = masugata_certs::certificates(pem) else {
+        return false;
+    };
+    let Some(server) = summaries.first() else {
+        return false;
+    };
+    let names: Vec<&str> = server
+        .names
+        .iter()
+        .filter_map(|name| name.strip_prefix("dns:").or(name.strip_prefix("ip:")))
+        .collect();
+    names.iter().all(|name| SERVER_NAMES.contains(name)) && names.len() < SERVER_NAMES.len()
 }
 
 fn render(ports: Ports, places: &Places) -> String {
@@ -522,7 +554,7 @@ fn write_if_other(path: &Path, text: &str) -> Result<(), DemoError> {
 }
 
 /// Whole or not at all: written beside, then moved into place. The mode is there from the first byte.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), DemoError> {
+pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), DemoError> {
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
     let mut file = fs::OpenOptions::new()

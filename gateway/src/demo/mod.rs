@@ -6,6 +6,7 @@
 pub mod app;
 mod files;
 mod internet;
+mod people;
 mod tour;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -70,6 +71,8 @@ pub(crate) enum DemoError {
     NotLoopback(SocketAddr),
     #[error("{0}")]
     Load(#[from] crate::config::error::LoadError),
+    #[error("{0}")]
+    People(#[from] people::PeopleError),
     #[error("{0}")]
     Start(#[from] crate::gateway::StartError),
     #[error("cannot listen for signals: {0}")]
@@ -137,14 +140,19 @@ fn start(arguments: &Arguments, printer: &mut Printer) -> Result<(), DemoError> 
                 bind(demo.places.plain_sites).await?,
                 stop.clone(),
             ));
+            let people = people::prepare(&loaded.config, &demo.directory, &capabilities).await?;
+            let sign_in = loaded.config.sign_in.as_ref();
+            let sign_in = sign_in.map(|it| loaded.config.ingress.origin_of(&it.host));
             let gateway = Gateway::start_with(loaded, capabilities).await?;
             let ingress = gateway
                 .ingress_addresses()
                 .first()
                 .map_or(ports.ingress, SocketAddr::port);
             let egress = gateway.egress_addresses().first().map(SocketAddr::port);
-            demo.describe(ingress, egress, gateway.admin_address())?;
-            printer.out(tour::text(&demo, ingress, egress, gateway.admin_address()));
+            let admin = gateway.admin_address();
+            demo.describe(ingress, egress, admin, sign_in.as_deref(), &people)?;
+            let tour = tour::text(&demo, ingress, egress, admin, sign_in.as_deref(), &people);
+            printer.out(tour);
             printer.out("ready");
             serve(gateway, signals, logging.as_ref().ok()).await;
             stop.cancel();

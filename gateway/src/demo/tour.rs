@@ -3,18 +3,27 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use secrecy::ExposeSecret as _;
+
 use super::files::{APPS, Demo};
 use super::internet::SITES;
+use super::people::Person;
 
 pub(super) fn text(
     demo: &Demo,
     port: u16,
     egress: Option<u16>,
     admin: Option<SocketAddr>,
+    sign_in: Option<&str>,
+    people: &[Person],
 ) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write(&mut text, demo, port, egress, admin);
+    if let Some(sign_in) = sign_in {
+        let _ = browser(&mut text, port, sign_in, people);
+    }
+    let _ = writeln!(text, "Ctrl-C ends the demo; the directory stays.\n");
     text
 }
 
@@ -97,8 +106,61 @@ fn write(
     writeln!(
         text,
         "curl and browsers know that *.localhost is this machine; other programs may need these names in /etc/hosts."
+    )
+}
+
+/// People with a browser: what to import, where to go, what to see.
+fn browser(text: &mut String, port: u16, sign_in: &str, people: &[Person]) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\nWith a browser, on the shared laptop. It needs the device's certificate, and must trust the demo's authority:\n"
     )?;
-    writeln!(text, "Ctrl-C ends the demo; the directory stays.\n")
+    writeln!(
+        text,
+        "   openssl pkcs12 -export -passout pass:demo -out laptop.p12 \\\n\
+         \x20       -in devices/laptop.pem -inkey devices/laptop.key"
+    )?;
+    writeln!(
+        text,
+        "   Import laptop.p12 (password: demo) as your own certificate and ca.pem as an authority for web sites, in the\n   \
+         browser's settings; for Chrome and Chromium on Linux:\n   \
+         certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n masugata-demo -i ca.pem\n   \
+         pk12util -d sql:$HOME/.pki/nssdb -i laptop.p12 -W demo\n   \
+         Take both out again afterwards: whoever has ca.key could pose as any site to this browser.\n"
+    )?;
+    let ada = people.iter().find(|person| person.user == "ada");
+    if let Some(link) = ada.and_then(|person| person.link.as_ref()) {
+        writeln!(
+            text,
+            "a. Ada's first sign-in, with a link that works once: make a passkey, and you are on her page\n   {}\n",
+            link.expose_secret()
+        )?;
+    }
+    let payroll = format!("https://payroll.localhost:{port}/");
+    let projects = format!("https://projects.localhost:{port}/");
+    for (letter, what, url) in [
+        (
+            'b',
+            "An app: you are led to the sign-in and back, and the app knows who you are",
+            projects.as_str(),
+        ),
+        (
+            'c',
+            "As Ben, with the password and code from demo.json: no-permit, with the reason and what to do",
+            payroll.as_str(),
+        ),
+        (
+            'd',
+            "My page: my apps, this device, my sessions with a way to end each, my passkeys",
+            sign_in,
+        ),
+    ] {
+        writeln!(text, "{letter}. {what}\n   {url}\n")?;
+    }
+    writeln!(
+        text,
+        "   demo.json has a link, a password and a TOTP secret of ada, ben and chie under `users`, for scripts.\n"
+    )
 }
 
 /// The second door: Ada's laptop asks for sites of the demo's Internet.

@@ -110,10 +110,7 @@ impl SetupFacts {
 
 /// Where a page of ours is, on a host of the first door.
 pub fn page_url(config: &Config, host: &str, path: &str) -> String {
-    match config.ingress.listen.first().map_or(443, |at| at.port()) {
-        443 => format!("https://{host}/{path}"),
-        port => format!("https://{host}:{port}/{path}"),
-    }
+    format!("{}/{path}", config.ingress.origin_of(host))
 }
 
 /// A step of instructions.
