@@ -6,8 +6,13 @@
 pub mod accounts;
 pub mod event;
 pub mod factors;
+mod language;
 mod lockout;
+mod openid;
+mod pages;
+pub mod provider;
 pub mod random;
+mod shelf;
 mod store;
 
 pub use accounts::{
@@ -19,4 +24,7 @@ pub use factors::{
     Ceremony, CodeFor, FactorError, LastWayIn, PasswordOutcome, PasswordWeakness, Proved, Right,
     SignInRefusal, TotpOffer,
 };
+pub use language::Language;
+pub use openid::keys::KeysError;
+pub use provider::{Caller, Dress, Dressed, Provider, Setup, SetupError, SignedInAs};
 pub use random::Random;
