@@ -17,7 +17,7 @@ use crate::event::{AccountEvent, Actor, EventKind, Events};
 use crate::factors::breached::Breached;
 use crate::factors::ceremony::Ceremonies;
 use crate::factors::keys::{self, Keys};
-use crate::factors::password::Dummy;
+use crate::factors::password::{Cost, Dummy};
 use crate::lockout::Lockout;
 use crate::random::Random;
 use crate::store::{self, Store, StoreError, Write};
@@ -36,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) ceremonies: Ceremonies,
     pub(crate) lockout: Arc<Lockout>,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) cost: Cost,
     pub(crate) dummy: Dummy,
     /// Places at the hashing, and in the queue before it.
     pub(crate) hashing: Arc<Semaphore>,
@@ -67,6 +68,7 @@ impl Inner {
     pub(crate) fn open(
         directory: &Path,
         settings: Settings,
+        cost: Cost,
         random: Arc<dyn Random>,
         events: Events,
     ) -> Result<Self, OpenError> {
@@ -74,7 +76,7 @@ impl Inner {
         store::prepare(directory)?;
         let (store, people) = Store::open(directory, !keys::is_there(directory)?)?;
         let keys = Keys::open(directory, &store, &*random)?;
-        let dummy = Dummy::new(&*random).map_err(|error| OpenError::Io {
+        let dummy = Dummy::new(cost, &*random).map_err(|error| OpenError::Io {
             path: "argon2".into(),
             source: std::io::Error::other(error),
         })?;
@@ -87,6 +89,7 @@ impl Inner {
             ceremonies: Ceremonies::default(),
             lockout: Arc::default(),
             random,
+            cost,
             dummy,
             hashing: Arc::new(Semaphore::new(cores.clamp(1, MOST_HASHES))),
             queue: Arc::new(Semaphore::new(MOST_WAITING)),

@@ -12,6 +12,7 @@ pub(crate) mod record;
 mod settings;
 pub(crate) mod text;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use settings::{LockoutRules, Settings};
 
 use crate::event::{Actor, Events};
 use crate::factors::ceremony::Pending;
+use crate::factors::password::Cost;
 use crate::random::Random;
 
 /// Where and when somebody asks: the device, as failures and ceremonies are bound to it, and the time.
@@ -43,6 +45,13 @@ pub struct Link {
     pub until: i64,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Link");
+        shown.field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
 /// Whoever holds this may give the account its first factor (see [`Right::Welcome`]).
 pub struct Welcome {
     /// For a cookie or a hidden field; counts for half an hour, for the same device, until a factor is there.
@@ -50,7 +59,17 @@ pub struct Welcome {
     pub account: Account,
 }
 
+impl fmt::Debug for Welcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Welcome");
+        shown
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One line of an import that worked.
+#[derive(Debug)]
 pub struct Imported {
     pub account: Account,
     pub link: Link,
@@ -73,7 +92,7 @@ impl Accounts {
         random: Arc<dyn Random>,
         events: Events,
     ) -> Result<Self, OpenError> {
-        let inner = Inner::open(directory, settings, random, events)?;
+        let inner = Inner::open(directory, settings, Cost::STANDARD, random, events)?;
         Ok(Self {
             inner: Arc::new(inner),
         })

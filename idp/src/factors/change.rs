@@ -174,7 +174,8 @@ impl Inner {
         let app = totp
             .map(|totp| self.check_offer(totp, &holder.id, visit))
             .transpose()?;
-        let hash = password::hash(password, &*self.random).map_err(|_| FactorError::Unavailable)?;
+        let hash = password::hash(password, self.cost, &*self.random)
+            .map_err(|_| FactorError::Unavailable)?;
         let short = password.chars().count() < password::ALONE;
         self.change(&holder.id, |record| {
             let mut record = self.redeem(claim, record, visit)?;

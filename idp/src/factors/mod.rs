@@ -13,6 +13,8 @@ mod refusal;
 mod sign_in;
 pub(crate) mod totp;
 
+use std::fmt;
+
 use secrecy::SecretString;
 
 pub use refusal::{FactorError, PasswordWeakness, SignInRefusal};
@@ -89,7 +91,7 @@ impl Proved {
 }
 
 /// By what right a factor is added.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Right<'a> {
     /// The account of that id is signed in, freshly enough; the caller has seen to that.
     SignedIn(&'a str),
@@ -98,7 +100,7 @@ pub enum Right<'a> {
 }
 
 /// A passkey ceremony that has begun. Counts for five minutes, once, for the same device.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ceremony {
     /// Opaque; for a cookie or a hidden field.
     pub handle: String,
@@ -125,7 +127,6 @@ pub struct TotpOffer {
 }
 
 /// What a right password leads to.
-#[derive(Debug)]
 pub enum PasswordOutcome {
     Done(Proved),
     /// The person has a code app: see [`crate::Accounts::check_code`]. Five minutes, five tries, for the same device.
@@ -141,3 +142,44 @@ pub enum LastWayIn {
     /// They were, and want it.
     RemoveKnowingly,
 }
+
+// Handles stand for rights, and codes are secrets: neither is shown.
+
+impl fmt::Debug for Right<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SignedIn(account) => write!(formatter, "SignedIn({account:?})"),
+            Self::Welcome(_) => formatter.write_str("Welcome(..)"),
+        }
+    }
+}
+
+impl fmt::Debug for Ceremony {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ceremony { .. }")
+    }
+}
+
+impl fmt::Debug for CodeFor<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("CodeFor { .. }")
+    }
+}
+
+impl fmt::Debug for TotpOffer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TotpOffer { .. }")
+    }
+}
+
+impl fmt::Debug for PasswordOutcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(proved) => formatter.debug_tuple("Done").field(proved).finish(),
+            Self::NeedsCode { .. } => formatter.write_str("NeedsCode { .. }"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

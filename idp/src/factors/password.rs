@@ -16,10 +16,22 @@ pub(crate) const WITH_SECOND: usize = 8;
 /// Most characters.
 pub(crate) const MOST: usize = 256;
 
-// 19 MiB, two passes, one lane: the smallest of the equal choices of the OWASP cheat sheet.
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
+/// What one hash costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) memory_kib: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
+}
+
+impl Cost {
+    /// The smallest of the equal choices of the OWASP cheat sheet; hashes of another cost are renewed at sign-in.
+    pub(crate) const STANDARD: Self = Self {
+        memory_kib: 19 * 1024,
+        passes: 2,
+        lanes: 1,
+    };
+}
 
 /// The hash of no password: verified for names that nobody has, so that they take as long.
 pub(crate) struct Dummy(Box<str>);
@@ -27,9 +39,9 @@ pub(crate) struct Dummy(Box<str>);
 impl Dummy {
     /// # Errors
     /// [`HashError`].
-    pub(crate) fn new(random: &dyn Random) -> Result<Self, HashError> {
+    pub(crate) fn new(cost: Cost, random: &dyn Random) -> Result<Self, HashError> {
         let nobodys = random::handle(random);
-        hash(&nobodys, random).map(Self)
+        hash(&nobodys, cost, random).map(Self)
     }
 
     pub(crate) fn hash(&self) -> &str {
@@ -46,9 +58,9 @@ pub(crate) struct HashError;
 ///
 /// # Errors
 /// [`HashError`].
-pub(crate) fn hash(password: &str, random: &dyn Random) -> Result<Box<str>, HashError> {
+pub(crate) fn hash(password: &str, cost: Cost, random: &dyn Random) -> Result<Box<str>, HashError> {
     let salt = random::bytes::<16>(random);
-    let hash = argon2()?
+    let hash = argon2(cost)?
         .hash_password_with_salt(password.as_bytes(), &salt)
         .map_err(|_| HashError)?;
     Ok(hash.to_string().into())
@@ -56,14 +68,17 @@ pub(crate) fn hash(password: &str, random: &dyn Random) -> Result<Box<str>, Hash
 
 /// Whether `hash` is that of `password`. Takes as long as [`hash`].
 pub(crate) fn verify(password: &str, hash: &str) -> bool {
-    let (Ok(argon2), Ok(hash)) = (argon2(), PasswordHash::new(hash)) else {
+    let Ok(hash) = PasswordHash::new(hash) else {
         return false;
     };
-    argon2.verify_password(password.as_bytes(), &hash).is_ok()
+    // The cost is taken from the hash.
+    Argon2::default()
+        .verify_password(password.as_bytes(), &hash)
+        .is_ok()
 }
 
 /// Whether `hash` was made with other parameters than those of today.
-pub(crate) fn is_outdated(hash: &str) -> bool {
+pub(crate) fn is_outdated(hash: &str, cost: Cost) -> bool {
     let Ok(hash) = PasswordHash::new(hash) else {
         return true;
     };
@@ -72,7 +87,11 @@ pub(crate) fn is_outdated(hash: &str) -> bool {
     };
     hash.algorithm != Algorithm::Argon2id.ident()
         || hash.version != Some(Version::V0x13.into())
-        || (params.m_cost(), params.t_cost(), params.p_cost()) != (MEMORY_KIB, PASSES, LANES)
+        || Cost {
+            memory_kib: params.m_cost(),
+            passes: params.t_cost(),
+            lanes: params.p_cost(),
+        } != cost
 }
 
 /// Whether a new password is good enough. Lengths are counted in characters (Unicode code points).
@@ -177,7 +196,165 @@ fn known_words(record: &Record, organisation: &str) -> Vec<String> {
     words
 }
 
-fn argon2() -> Result<Argon2<'static>, HashError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| HashError)?;
+fn argon2(cost: Cost) -> Result<Argon2<'static>, HashError> {
+    let params =
+        Params::new(cost.memory_kib, cost.passes, cost.lanes, None).map_err(|_| HashError)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::tests::{CHEAP, Chance};
+
+    fn ada() -> Record {
+        let mut record = Record::new(
+            "ada.lovelace".into(),
+            "Ada Lovelace".into(),
+            &Chance::default(),
+            0,
+        );
+        record.email = Some("ada@analytical.example".into());
+        record
+    }
+
+    fn assess_alone(password: &str) -> Result<(), PasswordWeakness> {
+        assess(
+            password,
+            false,
+            &ada(),
+            "Yamada Works",
+            &Breached::default(),
+        )
+    }
+
+    fn assess_beside(password: &str) -> Result<(), PasswordWeakness> {
+        assess(password, true, &ada(), "Yamada Works", &Breached::default())
+    }
+
+    #[test]
+    fn fifteen_characters_count_alone_and_eight_beside_a_second_factor() {
+        let least = |least| Err(PasswordWeakness::TooShort { least });
+        assert_eq!(assess_alone("q8#fZ_wL0v!mTs"), least(15));
+        assert_eq!(assess_alone("q8#fZ_wL0v!mTsx"), Ok(()));
+        assert_eq!(assess_beside("q8#fZ_w"), least(8));
+        assert_eq!(assess_beside("q8#fZ_wL"), Ok(()));
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        assert_eq!(
+            assess_beside("紫陽花と雨蛙だ"),
+            Err(PasswordWeakness::TooShort { least: 8 })
+        );
+        assert_eq!(assess_beside("紫陽花と雨蛙だよ"), Ok(()));
+        let long = "紫陽花と雨蛙だよ".repeat(32);
+        assert_eq!(long.chars().count(), 256);
+        assert_ne!(assess_alone(&long), Err(PasswordWeakness::TooLong));
+        assert_eq!(
+            assess_alone(&format!("{long}x")),
+            Err(PasswordWeakness::TooLong)
+        );
+    }
+
+    #[test]
+    fn phrases_without_digits_or_capitals_are_welcome() {
+        for phrase in [
+            "seven quiet herons under bridge",
+            "あさがおは朝だけ咲くのに夜も待つ",
+        ] {
+            assert_eq!(assess_alone(phrase), Ok(()), "{phrase}");
+        }
+    }
+
+    #[test]
+    fn what_is_one_common_thing_is_refused() {
+        for (password, alone) in [
+            ("aaaaaaaaaaaaaaaaaaaa", true),
+            ("abcabcabcabcabcabc", true),
+            ("abcdefghijklmnopqrst", true),
+            ("qwertyuiop", false),
+            ("password", false),
+            ("P@ssword", false),
+            ("drowssap", false),
+            ("iloveyou", false),
+            ("1990-12-24", false),
+        ] {
+            let verdict = if alone {
+                assess_alone(password)
+            } else {
+                assess_beside(password)
+            };
+            assert_eq!(verdict, Err(PasswordWeakness::Common), "{password}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_of_the_persons_names_is_refused() {
+        for password in [
+            "ada.lovelace",
+            "AdaLovelace",
+            "lovelaceada",
+            "ada@analytical.example",
+            "Ada Lovelace",
+            "Yamada Works",
+            "YamadaWorks",
+            "lovelacelovelace",
+            "l0velace",
+        ] {
+            assert_eq!(
+                assess_beside(password),
+                Err(PasswordWeakness::Personal),
+                "{password}"
+            );
+        }
+        assert_eq!(
+            assess_alone("Ada Lovelace hates marmalade on Mondays"),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_is_known_from_a_breach_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "q8#fZ_wL0v!mTsx\n").unwrap();
+        let list = Breached::read(file.path()).unwrap();
+        let verdict = |password| assess(password, true, &ada(), "Yamada Works", &list);
+        assert_eq!(verdict("q8#fZ_wL0v!mTsx"), Err(PasswordWeakness::Breached));
+        assert_eq!(verdict("q8#fZ_wL0v!mTsX"), Ok(()));
+    }
+
+    #[test]
+    fn hashes_are_argon2id_with_their_parameters_in_them() {
+        let random = Chance::default();
+        let hash = hash("q8#fZ_wL0v!mTsx", Cost::STANDARD, &random).unwrap();
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(verify("q8#fZ_wL0v!mTsx", &hash));
+        assert!(!verify("q8#fZ_wL0v!mTsX", &hash));
+        assert!(!is_outdated(&hash, Cost::STANDARD));
+        assert!(is_outdated(&hash, CHEAP));
+    }
+
+    #[test]
+    fn two_hashes_of_one_password_differ() {
+        let random = Chance::default();
+        let make = || hash("same", CHEAP, &random).unwrap();
+        assert_ne!(make(), make());
+    }
+
+    #[test]
+    fn what_is_no_hash_verifies_nothing() {
+        for odd in [
+            "",
+            "$argon2id$",
+            "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ",
+            "plain",
+        ] {
+            assert!(!verify("", odd) && !verify("plain", odd), "{odd}");
+            assert!(is_outdated(odd, CHEAP));
+        }
+    }
 }

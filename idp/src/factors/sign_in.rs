@@ -231,8 +231,8 @@ impl Inner {
         let (Some(record), Some(stored), true) = (&record, &stored, right) else {
             return Err(self.miss(record.as_deref(), typed, Guess::Password, attempt, visit));
         };
-        let renewed = password::is_outdated(&stored.hash)
-            .then(|| password::hash(password, &*self.random).ok())
+        let renewed = password::is_outdated(&stored.hash, self.cost)
+            .then(|| password::hash(password, self.cost, &*self.random).ok())
             .flatten();
         let record = self.change(&record.id, |now| {
             let mut now = now.ok_or(SignInRefusal::NotProved)?;
