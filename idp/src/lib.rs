@@ -14,6 +14,8 @@ pub mod provider;
 pub mod random;
 mod shelf;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use accounts::{
     Account, AccountError, Accounts, Change, ImportError, Imported, Link, LinkError, LockoutRules,

@@ -1,7 +1,7 @@
 //! The built-in provider as the gateway sees it: one function from a request to an answer, and the accounts behind it.
 //! It has exactly one client, the gateway itself, which talks to it without leaving the process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
@@ -132,12 +132,20 @@ impl Provider {
     /// # Errors
     /// [`SetupError`].
     pub fn open(setup: Setup, now: i64) -> Result<Self, SetupError> {
+        Self::open_with(setup, now, Accounts::open)
+    }
+
+    pub(crate) fn open_with(
+        setup: Setup,
+        now: i64,
+        open: impl FnOnce(&Path, Settings, Arc<dyn Random>, Events) -> Result<Accounts, OpenError>,
+    ) -> Result<Self, SetupError> {
         let origin = setup.settings.origin.clone();
         check(&setup.issuer, &origin, &setup.redirect_uris)?;
         let grants = Arc::new(Grants::new());
         let ceremonies = Arc::new(Ceremonies::new());
         let events = watch(setup.events, grants.clone(), ceremonies.clone());
-        let accounts = Accounts::open(
+        let accounts = open(
             &setup.directory,
             setup.settings,
             setup.random.clone(),

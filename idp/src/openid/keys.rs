@@ -323,7 +323,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let keys = Keys::open(directory.path(), 0).unwrap();
         let first = signer(&keys, 0);
-        assert_eq!(ids(&keys, 29 * DAY - 1), [first.clone()]);
+        assert_eq!(ids(&keys, 29 * DAY - 1), [first.as_str()]);
         let both = ids(&keys, 29 * DAY);
         assert_eq!(both.len(), 2);
         assert_eq!(signer(&keys, 30 * DAY - 1), first);
@@ -384,7 +384,7 @@ mod tests {
         let keys = Keys::open(directory.path(), 0).unwrap();
         let first = signer(&keys, 0);
         drop(directory);
-        assert_eq!(ids(&keys, 40 * DAY), [first.clone()]);
+        assert_eq!(ids(&keys, 40 * DAY), [first.as_str()]);
         assert_eq!(signer(&keys, 40 * DAY), first);
     }
 }
