@@ -36,8 +36,10 @@ pub(crate) fn all(
                     @for passkey in &account.passkeys { (row(w, ceremony, passkey)) }
                 }
             }
-            h3 { (w.add_passkey) }
-            (passkey_box(w, ceremony, &Kind::CREATE, passkey_name(w)))
+            details open[account.passkeys.is_empty()] {
+                summary { (w.add_passkey) }
+                (passkey_box(w, ceremony, &Kind::CREATE, passkey_name(w)))
+            }
         }
         @if passwords {
             (password(w, ceremony, account))
@@ -118,7 +120,8 @@ fn password(w: &Words, ceremony: &Ceremony, account: &Account) -> Markup {
                     button.second type="submit" { (label) }
                 }
             }
-            @if has {
+            // Without a passkey it is the last way in, and stays.
+            @if has && !account.passkeys.is_empty() {
                 form method="post" action="/id/factors/password/remove" {
                     (hidden(ceremony))
                     button.danger type="submit" { (w.password_remove) }
