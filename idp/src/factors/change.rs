@@ -69,9 +69,10 @@ impl Inner {
         if account != holder.id {
             return Err(FactorError::Expired);
         }
-        let answer = passkey::read_creation(answer).ok_or(FactorError::NotVerified)?;
-        let credential = self
-            .rules()
+        let rules = self.rules();
+        let answer = passkey::read_creation(answer, &rules.settings.origin)
+            .ok_or(FactorError::NotVerified)?;
+        let credential = rules
             .webauthn
             .finish_passkey_registration(&answer, &state)
             .map_err(|error| {

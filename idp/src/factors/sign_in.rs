@@ -98,19 +98,18 @@ impl Inner {
             self.tell(vec![failed(account, None, &["pop"], failure, visit)]);
             SignInRefusal::NotProved
         };
-        let Some(answer) = passkey::read_request(answer) else {
+        let rules = self.rules();
+        let Some(answer) = passkey::read_request(answer, &rules.settings.origin) else {
             return Err(refuse(None, NOT_PROVED));
         };
         let (account, result) = match pending {
             Pending::Named { account, state } => {
-                let result = self
-                    .rules()
+                let result = rules
                     .webauthn
                     .finish_passkey_authentication(&answer, &state);
                 (account, result)
             }
             Pending::Discoverable(state) => {
-                let rules = self.rules();
                 let Some((record, id)) = rules
                     .webauthn
                     .identify_discoverable_authentication(&answer)
@@ -223,7 +222,7 @@ impl Inner {
             .as_ref()
             .map_or_else(|| self.dummy.hash(), |stored| &stored.hash);
         // Looked at in any case and before anything else, so that all refusals take as long.
-        let right = password.chars().count() <= password::MOST && password::verify(password, hash);
+        let right = self.verify(password, hash) && password.chars().count() <= password::MOST;
         if self.exhausted(record.as_deref(), typed, Guess::Password) {
             attempt.withdrawn();
             return Err(SignInRefusal::Exhausted);
