@@ -11,8 +11,8 @@ pub mod random;
 mod store;
 
 pub use accounts::{
-    Account, AccountError, Accounts, Change, ImportError, Imported, Link, LinkError, LockoutRules,
-    NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
+    Account, AccountError, Accounts, Change, ImportError, ImportProblem, Imported, Link, LinkError,
+    LockoutRules, NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
 };
 pub use event::{AccountEvent, Actor, EventKind};
 pub use factors::{

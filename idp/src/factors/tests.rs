@@ -1,5 +1,6 @@
 //! Factors through the API that the pages use, with an authenticator of our own.
 
+mod owned;
 mod passkeys;
 mod passwords;
 mod second;

@@ -512,3 +512,73 @@ async fn guessing_recovery_codes_locks_the_device() {
             .is_ok()
     );
 }
+
+#[tokio::test]
+async fn a_recovery_is_not_used_up_by_a_passkey_that_is_known_already() {
+    let bed = Bed::new();
+    let mut key = with_passkey(&bed).await;
+    let codes = bed
+        .accounts
+        .make_recovery_codes("ada", at(NOW))
+        .await
+        .unwrap();
+    let welcome = bed
+        .accounts
+        .recover("ada", codes[0].expose_secret(), at(NOW))
+        .await
+        .unwrap();
+    let right = Right::Welcome(&welcome.handle);
+    // Not with the library's own check, which looks at the list of those to exclude.
+    let weak = bed
+        .accounts
+        .set_password(right, secret(SHORT), None, at(NOW))
+        .await;
+    assert!(matches!(weak, Err(FactorError::Weak(_))));
+    assert!(
+        register(&bed.accounts, right, &mut key, at(NOW))
+            .await
+            .is_err()
+    );
+    assert!(
+        register(&bed.accounts, right, &mut SoftKey::new(), at(NOW))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_welcome_that_rests_on_recovery_ends_with_the_account() {
+    let bed = Bed::new();
+    with_passkey(&bed).await;
+    let codes = bed
+        .accounts
+        .make_recovery_codes("ada", at(NOW))
+        .await
+        .unwrap();
+    let recover = |at_code: usize| {
+        let (accounts, code) = (
+            bed.accounts.clone(),
+            codes[at_code].expose_secret().to_owned(),
+        );
+        async move { accounts.recover("ada", &code, at(NOW)).await.unwrap() }
+    };
+    for (number, reset) in [true, false].into_iter().enumerate() {
+        let welcome = recover(number).await;
+        if reset {
+            bed.accounts
+                .link("ada", Actor::Administrator, NOW)
+                .await
+                .unwrap();
+        } else {
+            bed.accounts
+                .disable("ada", Actor::Administrator, NOW)
+                .await
+                .unwrap();
+            bed.accounts
+                .enable("ada", Actor::Administrator, NOW)
+                .await
+                .unwrap();
+        }
+        assert!(bed.accounts.welcomed(&welcome.handle, at(NOW)).is_none());
+    }
+}
