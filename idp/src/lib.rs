@@ -18,8 +18,8 @@ mod store;
 mod tests;
 
 pub use accounts::{
-    Account, AccountError, Accounts, Change, ImportError, Imported, Link, LinkError, LockoutRules,
-    NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
+    Account, AccountError, Accounts, Change, ImportError, ImportProblem, Imported, Link, LinkError,
+    LockoutRules, NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
 };
 pub use event::{AccountEvent, Actor, EventKind};
 pub use factors::{

@@ -112,6 +112,12 @@ impl Accounts {
         self.inner.find(&id).map(|record| record.view())
     }
 
+    /// Whether the account of exactly that id may be used; `None` where there is none. Cheap enough for each request.
+    pub fn is_active(&self, id: &str) -> Option<bool> {
+        self.inner
+            .people(|people| people.get(id).map(|record| record.active))
+    }
+
     /// The account that the provisioning system knows by that id.
     pub fn with_external_id(&self, id: &str) -> Option<Account> {
         self.inner

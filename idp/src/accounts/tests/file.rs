@@ -122,6 +122,15 @@ async fn a_damaged_file_is_an_error_and_never_empty() {
         flipped[at] ^= 1;
     }
     damages.push(flipped);
+    // Still an account, but not the one that was written.
+    let mut altered = good.clone();
+    for at in 0..good.len() - 12 {
+        if good[at..].starts_with(b"\"created_at\":") {
+            altered[at + 13] = b'9';
+        }
+    }
+    assert_ne!(altered, good);
+    damages.push(altered);
     for damage in damages {
         fs::write(&path, &damage).unwrap();
         let refusal = std::panic::catch_unwind(|| refusal(directory.path()));
