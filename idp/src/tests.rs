@@ -2,12 +2,12 @@
 
 mod factors;
 mod openid;
+mod passkeys;
 mod sign_in;
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use url::form_urlencoded;
 
 use crate::accounts::tests::{CHEAP, Chance, NOW, ORIGIN, open_with, settings};
+use crate::factors::tests::{code_of as code, read_base32};
 use crate::*;
 
 pub(super) const CALLBACK: &str = "https://login.example.com:8443/callback/people";
@@ -407,32 +408,6 @@ impl Answer {
             .chars()
             .take_while(char::is_ascii_alphanumeric)
             .collect();
-        let (mut bits, mut held, mut key) = (0_u32, 0, Vec::new());
-        for letter in text.bytes() {
-            let value = match letter {
-                b'A'..=b'Z' => letter - b'A',
-                _ => letter - b'2' + 26,
-            };
-            bits = bits << 5 | u32::from(value);
-            held += 5;
-            if held >= 8 {
-                held -= 8;
-                key.push(u8::try_from(bits >> held & 0xff).unwrap());
-            }
-        }
-        key
+        read_base32(&text)
     }
-}
-
-/// RFC 6238, written down once more.
-pub(super) fn code(key: &[u8], now: i64) -> String {
-    let step = u64::try_from(now / 30_000).unwrap().to_be_bytes();
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
-    let tag = hmac::sign(&key, &step);
-    let at = usize::from(tag.as_ref()[19] & 15);
-    let four: [u8; 4] = tag.as_ref()[at..at + 4].try_into().unwrap();
-    format!(
-        "{:06}",
-        (u32::from_be_bytes(four) & 0x7fff_ffff) % 1_000_000
-    )
 }

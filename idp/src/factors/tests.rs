@@ -5,7 +5,7 @@ mod passkeys;
 mod passwords;
 mod second;
 mod secrets;
-mod soft_key;
+pub(crate) mod soft_key;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -96,7 +96,7 @@ async fn with_app(bed: &Bed, user: &str) -> Vec<u8> {
     app
 }
 
-fn code_of(app: &[u8], now: i64) -> String {
+pub(crate) fn code_of(app: &[u8], now: i64) -> String {
     let secret: [u8; 20] = app.try_into().unwrap();
     totp_rs::Builder::new()
         .with_secret(totp_rs::Secret::new_stack(secret))
@@ -106,7 +106,7 @@ fn code_of(app: &[u8], now: i64) -> String {
         .to_string()
 }
 
-fn read_base32(text: &str) -> Vec<u8> {
+pub(crate) fn read_base32(text: &str) -> Vec<u8> {
     let mut bits = Vec::new();
     for letter in text.chars().filter(|letter| *letter != ' ') {
         let value = match letter {

@@ -121,6 +121,24 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_was_encoded_is_what_is_read(pairs in proptest::collection::btree_map("[a-z]{1,8}", "[a-zA-Zぁ-ん0-9 &=+%#]{1,40}", 0..10)) {
+            let encoded = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(&pairs)
+                .finish();
+            let params = Params::parse(encoded.as_bytes()).unwrap();
+            for (name, value) in &pairs {
+                proptest::prop_assert_eq!(params.text(name), Some(value.as_str()));
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = Params::parse(&bytes);
+        }
+    }
+
     #[test]
     fn debugging_shows_no_values() {
         let params = Params::parse(b"password=correct-horse").unwrap();

@@ -20,8 +20,8 @@ const LIFETIME: i64 = 30 * 60 * 1000;
 /// Things one browser can be in the middle of; the oldest goes.
 const MOST: usize = 8;
 /// Browsers of one device, and of all.
-const MOST_OF_DEVICE: usize = 32;
-const MOST_OF_ALL: usize = 20_000;
+const MOST_OF_DEVICE: usize = 16;
+const MOST_OF_ALL: usize = 5_000;
 
 /// One thing a person is in the middle of.
 #[derive(Clone)]
@@ -74,6 +74,14 @@ pub(crate) enum Step {
         account: Box<str>,
         offer: Option<Arc<TotpOffer>>,
     },
+}
+
+impl Ceremony {
+    /// For `aria-invalid` of the field that has to be filled in again.
+    pub(crate) fn invalid(&self) -> Option<&'static str> {
+        let notice = self.notice?;
+        (!notice.is_good()).then_some("true")
+    }
 }
 
 impl Step {

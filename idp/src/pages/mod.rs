@@ -333,9 +333,9 @@ pub(crate) fn said(notice: Option<Notice>, language: Language, now: i64) -> Mark
     html! {
         @if let Some(notice) = notice {
             @if notice.is_good() {
-                div.note.good role="status" { p { (text::of_notice(notice, language, now)) } }
+                div.note.good id="notice" role="status" { p { (text::of_notice(notice, language, now)) } }
             } @else {
-                div.note.bad role="alert" { p { (text::of_notice(notice, language, now)) } }
+                div.note.bad id="notice" role="alert" { p { (text::of_notice(notice, language, now)) } }
             }
         }
     }

@@ -37,7 +37,8 @@ pub(crate) fn sign_in(ceremony: &Ceremony, language: Language, passwords: bool, 
                     (name_field(w, ceremony, true))
                     label for="password" { (w.password) }
                     input id="password" name="password" type="password" required
-                        maxlength="1024" autocomplete="current-password";
+                        maxlength="1024" autocomplete="current-password"
+                        aria-invalid=[ceremony.invalid()] aria-describedby=[ceremony.notice.map(|_| "notice")];
                     button.second type="submit" { (w.password_button) }
                 }
             }
@@ -70,7 +71,7 @@ pub(crate) fn code(ceremony: &Ceremony, language: Language, recovery: bool, now:
             p { (w.recovery_lead_code) }
             form method="post" action="/id/recovery" {
                 (hidden(ceremony))
-                (recovery_field(w))
+                (recovery_field(w, ceremony))
                 button type="submit" { (w.go_ahead) }
             }
             p { a href=(address("/code", &ceremony.id)) { (w.use_code) } }
@@ -78,7 +79,7 @@ pub(crate) fn code(ceremony: &Ceremony, language: Language, recovery: bool, now:
             p { (w.code_lead) }
             form method="post" action="/id/code" {
                 (hidden(ceremony))
-                (code_field(w, true))
+                (code_field(w, ceremony, true))
                 button type="submit" { (w.go_ahead) }
             }
             p { a href=(address("/recovery", &ceremony.id)) { (w.use_recovery) } }
@@ -88,19 +89,22 @@ pub(crate) fn code(ceremony: &Ceremony, language: Language, recovery: bool, now:
     sheet(title, body, false)
 }
 
-fn code_field(w: &Words, required: bool) -> Markup {
+fn code_field(w: &Words, ceremony: &Ceremony, required: bool) -> Markup {
     html! {
         label for="code" { (w.code) }
         input.digits id="code" name="code" type="text" inputmode="numeric" required[required]
-            maxlength="12" autocomplete="one-time-code";
+            maxlength="12" autocomplete="one-time-code"
+            aria-invalid=[ceremony.invalid().filter(|_| required)]
+            aria-describedby=[ceremony.notice.map(|_| "notice")];
     }
 }
 
-fn recovery_field(w: &Words) -> Markup {
+fn recovery_field(w: &Words, ceremony: &Ceremony) -> Markup {
     html! {
         label for="code" { (w.recovery_code) }
         input id="code" name="code" type="text" required maxlength="64"
-            autocomplete="off" autocapitalize="none" spellcheck="false";
+            autocomplete="off" autocapitalize="none" spellcheck="false"
+            aria-invalid=[ceremony.invalid()] aria-describedby=[ceremony.notice.map(|_| "notice")];
     }
 }
 
@@ -116,7 +120,7 @@ pub(crate) fn recover(ceremony: &Ceremony, language: Language, now: i64) -> Shee
             label for="name" { (w.name) }
             input id="name" name="name" type="text" required maxlength="128" value=(ceremony.name)
                 autocomplete="username" autocapitalize="none" spellcheck="false";
-            (recovery_field(w))
+            (recovery_field(w, ceremony))
             button type="submit" { (w.go_ahead) }
         }
         p.soft { (w.recovery_none) }
@@ -193,7 +197,7 @@ pub(crate) fn welcome(
                     details open[is_open] {
                         summary { (w.with_code_app) }
                         (totp(w, offer))
-                        (code_field(w, false))
+                        (code_field(w, ceremony, false))
                     }
                     button.second type="submit" { (w.set_password) }
                 }

@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 use crate::accounts::tests::ORIGIN;
 
 /// One credential.
-pub(super) struct SoftKey {
+pub(crate) struct SoftKey {
     pair: EcdsaKeyPair,
-    pub(super) id: Vec<u8>,
-    pub(super) user: Option<Vec<u8>>,
+    pub(crate) id: Vec<u8>,
+    pub(crate) user: Option<Vec<u8>>,
     /// Next signature counter; stays 0 where it begins there, as synced passkeys do.
-    pub(super) counter: u32,
-    pub(super) origin: String,
-    pub(super) rp_id: String,
-    pub(super) verifies: bool,
-    pub(super) eligible: bool,
-    pub(super) synced: bool,
-    pub(super) cross_origin: bool,
+    pub(crate) counter: u32,
+    pub(crate) origin: String,
+    pub(crate) rp_id: String,
+    pub(crate) verifies: bool,
+    pub(crate) eligible: bool,
+    pub(crate) synced: bool,
+    pub(crate) cross_origin: bool,
 }
 
 const PRESENT: u8 = 1;
@@ -32,7 +32,7 @@ const BACKED_UP: u8 = 1 << 4;
 const ATTESTED: u8 = 1 << 6;
 
 impl SoftKey {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let id = digest(&SHA256, pair.public_key().as_ref())
             .as_ref()
@@ -52,7 +52,7 @@ impl SoftKey {
     }
 
     /// What `navigator.credentials.create()` returns for these options, as JSON.
-    pub(super) fn create(&mut self, options: &str) -> String {
+    pub(crate) fn create(&mut self, options: &str) -> String {
         let options: Value = serde_json::from_str(options).unwrap();
         let options = &options["publicKey"];
         self.user = Some(bytes(&options["user"]["id"]));
@@ -89,7 +89,7 @@ impl SoftKey {
     }
 
     /// What `navigator.credentials.get()` returns.
-    pub(super) fn sign(&mut self, options: &str) -> String {
+    pub(crate) fn sign(&mut self, options: &str) -> String {
         let options: Value = serde_json::from_str(options).unwrap();
         let client = self.client_data("webauthn.get", &options["publicKey"]["challenge"]);
         let data = self.authenticator_data(0);
@@ -151,6 +151,6 @@ impl SoftKey {
 }
 
 /// The bytes of a base64url value.
-pub(super) fn bytes(value: &Value) -> Vec<u8> {
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     BASE64.decode(value.as_str().unwrap()).unwrap()
 }
