@@ -52,7 +52,7 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Whoever holds this may give the account its first factor (see [`Right::Welcome`]).
+/// Whoever holds this may give the account its first factor (see [`crate::Right::Welcome`]).
 pub struct Welcome {
     /// For a cookie or a hidden field; counts for half an hour, for the same device, until a factor is there.
     pub handle: String,

@@ -76,6 +76,22 @@ fn what_is_under_way_counts_until_it_ends() {
 }
 
 #[test]
+fn a_success_that_was_under_way_when_the_lock_fell_does_not_lift_it() {
+    let lockout = Arc::<Lockout>::default();
+    let rules = LockoutRules {
+        lock_after: 2,
+        ..rules()
+    };
+    let begin = || lockout.begin("ada", Guess::Password, at("laptop", NOW), &rules);
+    let slow = begin().unwrap();
+    for _ in 0..2 {
+        begin().unwrap().failed();
+    }
+    slow.succeeded();
+    assert!(begin().err().unwrap().locked);
+}
+
+#[test]
 fn a_lock_is_told_once() {
     let lockout = Arc::<Lockout>::default();
     let mut now = NOW;

@@ -287,6 +287,63 @@ async fn a_crash_between_two_changes_loses_neither_and_halves_none() {
     }
 }
 
+/// As above, but with a process that is killed in the middle of its work.
+#[test]
+fn what_was_answered_before_a_kill_is_there_and_nothing_is_halved() {
+    use std::io::{BufRead, BufReader};
+
+    const VARIABLE: &str = "MASUGATA_TEST_KILLED_ACCOUNTS";
+    const THIS: &str = "what_was_answered_before_a_kill_is_there_and_nothing_is_halved";
+    if let Some(directory) = std::env::var_os(VARIABLE) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let accounts = open_at(Path::new(&directory)).unwrap();
+        for number in 0.. {
+            // Two at a time: both or none.
+            let file = format!("user\na{number}\nb{number}\n").into_bytes();
+            let imported = runtime.block_on(accounts.import_csv(file, BY, NOW));
+            println!("\nanswered {}", imported.unwrap().len());
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        if round > 0 {
+            fs::remove_file(directory.path().join("accounts.redb")).unwrap();
+            fs::remove_file(directory.path().join("accounts.key")).unwrap();
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([THIS, "--nocapture"])
+            .env(VARIABLE, directory.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut answered = 0;
+        for line in lines.map_while(Result::ok) {
+            answered += usize::from(line.starts_with("answered 2"));
+            if answered == 5 + 7 * round {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(answered >= 5 + 7 * round);
+        let held = open_at(directory.path()).unwrap().list();
+        let pairs = held.len() / 2;
+        assert_eq!(held.len() % 2, 0);
+        assert!(
+            (answered..=answered + 1).contains(&pairs),
+            "{answered} answered, {pairs} held"
+        );
+        for number in 0..pairs {
+            for name in [format!("a{number}"), format!("b{number}")] {
+                assert!(held.iter().any(|account| *account.id == *name));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_event_is_told_only_when_the_change_is_on_disk() {
     let directory = tempfile::tempdir().unwrap();
