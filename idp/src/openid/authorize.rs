@@ -8,7 +8,7 @@ use url::form_urlencoded;
 
 use crate::pages::answer;
 use crate::pages::ceremony::{NewCeremony, Step};
-use crate::pages::text::Trouble;
+use crate::pages::told::Trouble;
 use crate::provider::{Asking, Provider};
 use crate::shelf::name_of;
 

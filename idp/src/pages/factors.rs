@@ -16,7 +16,7 @@ use crate::provider::{Asking, Provider};
 use super::ceremony::{Ceremony, NewCeremony, Step};
 use super::finish::strongest;
 use super::notice::Notice;
-use super::text::Trouble;
+use super::told::Trouble;
 use super::{Posted, address, answer, factors_view};
 
 /// How old an authentication may be, in milliseconds.

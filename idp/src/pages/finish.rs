@@ -13,7 +13,7 @@ use crate::provider::{Asking, Provider};
 
 use super::ceremony::{Ceremony, Step};
 use super::notice::Notice;
-use super::text::Trouble;
+use super::told::Trouble;
 use super::{Posted, answer};
 
 /// Where a proof leads.

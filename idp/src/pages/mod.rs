@@ -15,6 +15,7 @@ mod passkey;
 pub(crate) mod script;
 mod sign_in;
 pub(crate) mod text;
+pub(crate) mod told;
 mod view;
 mod welcome;
 
@@ -29,7 +30,8 @@ use crate::provider::{Asking, Dressed, Provider};
 
 use ceremony::{Barred, Ceremony, From, NewCeremony, Step};
 use notice::Notice;
-use text::{Trouble, words};
+use text::words;
+use told::Trouble;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -333,9 +335,9 @@ pub(crate) fn said(notice: Option<Notice>, language: Language, now: i64) -> Mark
     html! {
         @if let Some(notice) = notice {
             @if notice.is_good() {
-                div.note.good id="notice" role="status" { p { (text::of_notice(notice, language, now)) } }
+                div.note.good id="notice" role="status" { p { (told::of_notice(notice, language, now)) } }
             } @else {
-                div.note.bad id="notice" role="alert" { p { (text::of_notice(notice, language, now)) } }
+                div.note.bad id="notice" role="alert" { p { (told::of_notice(notice, language, now)) } }
             }
         }
     }

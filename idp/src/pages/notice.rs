@@ -2,7 +2,7 @@
 
 use crate::factors::{FactorError, PasswordWeakness, SignInRefusal};
 
-/// See [`super::text::of_notice`].
+/// See [`super::told::of_notice`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// Name or proof: not told which.

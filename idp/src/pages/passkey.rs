@@ -14,7 +14,7 @@ use super::answer;
 use super::ceremony::{Barred, Ceremony, Step};
 use super::finish::Ended;
 use super::notice::Notice;
-use super::text::{self, Trouble};
+use super::told::{self, Trouble};
 
 /// A call of the script.
 #[derive(Deserialize)]
@@ -201,12 +201,12 @@ fn may_sign_in(step: &Step) -> bool {
 }
 
 fn refused(asking: &Asking<'_>, ceremony: &Ceremony, notice: Notice) -> Response<Bytes> {
-    let words = text::of_notice(notice, asking.language(ceremony), asking.now());
+    let words = told::of_notice(notice, asking.language(ceremony), asking.now());
     answer::json(StatusCode::FORBIDDEN, &json!({ "error": words }))
 }
 
 fn troubled(trouble: Trouble, language: Language, status: StatusCode) -> Response<Bytes> {
-    let (title, what) = text::of_trouble(trouble, language);
+    let (title, what) = told::of_trouble(trouble, language);
     let gap = match language {
         Language::English => ". ",
         Language::Japanese => "。",

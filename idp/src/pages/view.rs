@@ -8,7 +8,8 @@ use crate::factors::TotpOffer;
 use crate::openid::level::Level;
 
 use super::ceremony::{Ceremony, Step};
-use super::text::{Trouble, Words, of_trouble, words};
+use super::text::{Words, words};
+use super::told::{Trouble, of_trouble};
 use super::{Sheet, address, hidden, said};
 
 pub(crate) fn sign_in(ceremony: &Ceremony, language: Language, passwords: bool, now: i64) -> Sheet {

@@ -11,7 +11,7 @@ use crate::provider::{Asking, Provider};
 use super::ceremony::{Ceremony, NewCeremony, Step};
 use super::finish::Ended;
 use super::notice::Notice;
-use super::text::Trouble;
+use super::told::Trouble;
 use super::{Posted, answer};
 
 impl Provider {
