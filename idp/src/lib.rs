@@ -6,17 +6,27 @@
 pub mod accounts;
 pub mod event;
 pub mod factors;
+mod language;
 mod lockout;
+mod openid;
+mod pages;
+pub mod provider;
 pub mod random;
+mod shelf;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use accounts::{
-    Account, AccountError, Accounts, Change, ImportError, Imported, Link, LinkError, LockoutRules,
-    NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
+    Account, AccountError, Accounts, Change, ImportError, ImportProblem, Imported, Link, LinkError,
+    LockoutRules, NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
 };
 pub use event::{AccountEvent, Actor, EventKind};
 pub use factors::{
     Ceremony, CodeFor, FactorError, LastWayIn, PasswordOutcome, PasswordWeakness, Proved, Right,
     SignInRefusal, TotpOffer,
 };
+pub use language::Language;
+pub use openid::keys::KeysError;
+pub use provider::{Caller, Dress, Dressed, Provider, Setup, SetupError, SignedInAs};
 pub use random::Random;

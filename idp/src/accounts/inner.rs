@@ -17,7 +17,7 @@ use crate::event::{AccountEvent, Actor, EventKind, Events};
 use crate::factors::breached::Breached;
 use crate::factors::ceremony::Ceremonies;
 use crate::factors::keys::{self, Keys};
-use crate::factors::password::{Cost, Dummy};
+use crate::factors::password::{self, Cost, Dummy};
 use crate::lockout::Lockout;
 use crate::random::Random;
 use crate::store::{self, Store, StoreError, Write};
@@ -42,6 +42,9 @@ pub(crate) struct Inner {
     pub(crate) hashing: Arc<Semaphore>,
     pub(crate) queue: Arc<Semaphore>,
     events: Events,
+    /// Hashes verified and transactions written: what refusals cost must not depend on whether a name exists.
+    #[cfg(test)]
+    pub(crate) spent: [std::sync::atomic::AtomicUsize; 2],
 }
 
 /// What comes from the settings.
@@ -94,6 +97,8 @@ impl Inner {
             hashing: Arc::new(Semaphore::new(cores.clamp(1, MOST_HASHES))),
             queue: Arc::new(Semaphore::new(MOST_WAITING)),
             events,
+            #[cfg(test)]
+            spent: Default::default(),
         })
     }
 
@@ -130,7 +135,7 @@ impl Inner {
             answer,
         } = change(record)?;
         if let Some(record) = record {
-            writer.store.commit(&[Write::Put(&record)])?;
+            self.commit(&writer, &[Write::Put(&record)])?;
             self.remember(|people| drop(people.put(record)));
         }
         drop(writer);
@@ -148,7 +153,7 @@ impl Inner {
         let writer = self.writer();
         self.people(check)?;
         let writes: Vec<Write<'_>> = records.iter().map(Write::Put).collect();
-        writer.store.commit(&writes)?;
+        self.commit(&writer, &writes)?;
         self.remember(|people| {
             for record in records {
                 people.put(record);
@@ -164,7 +169,7 @@ impl Inner {
         if self.find(id).is_none() {
             return Err(AccountError::Unknown(id.into()));
         }
-        writer.store.commit(&[Write::Remove { id, at: now }])?;
+        self.commit(&writer, &[Write::Remove { id, at: now }])?;
         self.remember(|people| people.bury(id));
         self.ceremonies.forget(id);
         drop(writer);
@@ -181,13 +186,31 @@ impl Inner {
     pub(crate) fn decoy(&self) -> Result<(), StoreError> {
         let mut writer = self.writer();
         writer.decoys = writer.decoys.wrapping_add(1);
-        writer.store.commit(&[Write::Decoy(writer.decoys)])
+        self.commit(&writer, &[Write::Decoy(writer.decoys)])
     }
 
     pub(crate) fn tell(&self, events: Vec<AccountEvent>) {
         for event in events {
             (self.events)(event);
         }
+    }
+
+    /// Whether `hash` is that of `password`.
+    pub(crate) fn verify(&self, password: &str, hash: &str) -> bool {
+        #[cfg(test)]
+        self.spend(0);
+        password::verify(password, hash)
+    }
+
+    fn commit(&self, writer: &Writer, changes: &[Write<'_>]) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.spend(1);
+        writer.store.commit(changes)
+    }
+
+    #[cfg(test)]
+    fn spend(&self, what: usize) {
+        self.spent[what].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

@@ -52,7 +52,7 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Whoever holds this may give the account its first factor (see [`Right::Welcome`]).
+/// Whoever holds this may give the account its first factor (see [`crate::Right::Welcome`]).
 pub struct Welcome {
     /// For a cookie or a hidden field; counts for half an hour, for the same device, until a factor is there.
     pub handle: String,
@@ -110,6 +110,12 @@ impl Accounts {
     pub fn get(&self, id: &str) -> Option<Account> {
         let id = text::user(id).ok()?;
         self.inner.find(&id).map(|record| record.view())
+    }
+
+    /// Whether the account of exactly that id may be used; `None` where there is none. Cheap enough for each request.
+    pub fn is_active(&self, id: &str) -> Option<bool> {
+        self.inner
+            .people(|people| people.get(id).map(|record| record.active))
     }
 
     /// The account that the provisioning system knows by that id.

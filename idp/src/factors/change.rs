@@ -69,9 +69,10 @@ impl Inner {
         if account != holder.id {
             return Err(FactorError::Expired);
         }
-        let answer = passkey::read_creation(answer).ok_or(FactorError::NotVerified)?;
-        let credential = self
-            .rules()
+        let rules = self.rules();
+        let answer = passkey::read_creation(answer, &rules.settings.origin)
+            .ok_or(FactorError::NotVerified)?;
+        let credential = rules
             .webauthn
             .finish_passkey_registration(&answer, &state)
             .map_err(|error| {
@@ -81,13 +82,15 @@ impl Inner {
         let (eligible, synced) = passkey::backup(&credential);
         let proof = passkey::proof(eligible);
         self.change(&holder.id, |record| {
-            let mut record = self.redeem(claim, record, visit)?;
-            if record.passkeys.len() >= passkey::MOST {
+            // First what can be wrong: a right that rests on a recovery code is not used up for nothing.
+            let count = record.as_ref().map_or(0, |record| record.passkeys.len());
+            if count >= passkey::MOST {
                 return Err(FactorError::TooMany);
             }
             if self.people(|people| people.owns_passkey(credential.cred_id())) {
                 return Err(FactorError::KnownPasskey);
             }
+            let mut record = self.redeem(claim, record, visit)?;
             let name =
                 name.unwrap_or_else(|| format!("passkey {}", record.passkeys.len() + 1).into());
             let event = AccountEvent::own(EventKind::FactorAdded, &record.id, proof.amr(), visit)
@@ -178,12 +181,12 @@ impl Inner {
             .map_err(|_| FactorError::Unavailable)?;
         let short = password.chars().count() < password::ALONE;
         self.change(&holder.id, |record| {
-            let mut record = self.redeem(claim, record, visit)?;
-            let had_app = record.totp.is_some();
+            let had_app = record.as_ref().is_some_and(|record| record.totp.is_some());
             if short && app.is_none() && !had_app {
                 let least = password::ALONE;
                 return Err(PasswordWeakness::TooShort { least }.into());
             }
+            let mut record = self.redeem(claim, record, visit)?;
             let (kind, detail) = match record.password {
                 Some(_) => (EventKind::PasswordChanged, "replaced"),
                 None => (EventKind::FactorAdded, "password"),

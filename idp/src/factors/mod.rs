@@ -182,4 +182,4 @@ impl fmt::Debug for PasswordOutcome {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

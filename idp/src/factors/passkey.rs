@@ -1,5 +1,7 @@
 //! Between our words and WebAuthn's: what browsers are asked, and what the answer says about a passkey.
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use webauthn_rs::prelude::{
     CreationChallengeResponse, Passkey, PublicKeyCredential, RegisterPublicKeyCredential,
@@ -49,16 +51,37 @@ pub(crate) fn request(
     Some(options.to_string())
 }
 
-pub(crate) fn read_creation(answer: &str) -> Option<RegisterPublicKeyCredential> {
+/// The browser's answer to [`creation`], if it comes from our own page.
+pub(crate) fn read_creation(answer: &str, origin: &str) -> Option<RegisterPublicKeyCredential> {
+    let answer: RegisterPublicKeyCredential = read(answer)?;
+    is_ours(&answer.response.client_data_json, origin).then_some(answer)
+}
+
+/// The browser's answer to [`request`], if it comes from our own page.
+pub(crate) fn read_request(answer: &str, origin: &str) -> Option<PublicKeyCredential> {
+    let answer: PublicKeyCredential = read(answer)?;
+    is_ours(&answer.response.client_data_json, origin).then_some(answer)
+}
+
+fn read<T: DeserializeOwned>(answer: &str) -> Option<T> {
     (answer.len() <= MAX_ANSWER)
         .then(|| serde_json::from_str(answer).ok())
         .flatten()
 }
 
-pub(crate) fn read_request(answer: &str) -> Option<PublicKeyCredential> {
-    (answer.len() <= MAX_ANSWER)
-        .then(|| serde_json::from_str(answer).ok())
-        .flatten()
+/// WebAuthn §7.1 and §7.2, steps 9 to 11: asked for by a page of exactly our origin that is in nobody's frame. The library
+/// compares origins as URLs and does not look at frames.
+fn is_ours(client_data: &[u8], origin: &str) -> bool {
+    #[derive(Deserialize)]
+    struct ClientData {
+        origin: String,
+        #[serde(default, rename = "crossOrigin")]
+        cross_origin: bool,
+        #[serde(default, rename = "topOrigin")]
+        top_origin: Option<Value>,
+    }
+    serde_json::from_slice::<ClientData>(client_data)
+        .is_ok_and(|data| data.origin == origin && !data.cross_origin && data.top_origin.is_none())
 }
 
 /// Credential ids of somebody's passkeys, or such as could be: always the same for the same name, of lengths that common

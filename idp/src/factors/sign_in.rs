@@ -1,12 +1,10 @@
 //! Signing in. Runs on a thread that may block. Whatever is wrong, a stranger gets one answer, after the same work: the
 //! same look-ups, one argon2, one write.
 
-use webauthn_rs::prelude::{AuthenticationResult, PublicKeyCredential, WebauthnError};
+mod by_passkey;
 
 use super::ceremony::{Grounds, Pending};
-use super::{
-    Ceremony, PasswordOutcome, Proof, Proved, SignInRefusal, passkey, password, recovery, totp,
-};
+use super::{PasswordOutcome, Proof, Proved, SignInRefusal, password, recovery, totp};
 use crate::accounts::record::Record;
 use crate::accounts::{Changed, Inner, Visit, Welcome, text};
 use crate::event::{AccountEvent, Actor, EventKind};
@@ -36,167 +34,6 @@ impl Typed {
 }
 
 impl Inner {
-    pub(super) fn begin_passkey_sign_in(
-        &self,
-        name: Option<&str>,
-        visit: Visit<'_>,
-    ) -> Result<Ceremony, SignInRefusal> {
-        let rules = self.rules();
-        let fail = |_: WebauthnError| SignInRefusal::Unavailable;
-        let (options, pending) = match name {
-            None => {
-                let (challenge, state) = rules
-                    .webauthn
-                    .start_discoverable_authentication()
-                    .map_err(fail)?;
-                let options = passkey::request(&challenge, &[]);
-                (options, Pending::Discoverable(Box::new(state)))
-            }
-            Some(name) => {
-                let typed = Typed::of(name);
-                let record = typed.id.as_deref().and_then(|id| self.find(id));
-                let known: Vec<_> = record
-                    .iter()
-                    .flat_map(|record| &record.passkeys)
-                    .map(|key| key.credential.clone())
-                    .collect();
-                let (challenge, state) = rules
-                    .webauthn
-                    .start_passkey_authentication(&known)
-                    .map_err(fail)?;
-                let name = typed.id.as_deref().unwrap_or(&typed.counted);
-                let ids = passkey::credentials(record.as_deref(), name, &self.keys);
-                let options = passkey::request(&challenge, &ids);
-                let pending = match record {
-                    Some(record) if !known.is_empty() => Pending::Named {
-                        account: record.id.clone(),
-                        state: Box::new(state),
-                    },
-                    Some(_) | None => Pending::Invented,
-                };
-                (options, pending)
-            }
-        };
-        let options = options.ok_or(SignInRefusal::Unavailable)?;
-        Ok(Ceremony {
-            handle: self.ceremonies.begin(pending, visit, &*self.random),
-            options,
-        })
-    }
-
-    pub(super) fn finish_passkey_sign_in(
-        &self,
-        handle: &str,
-        answer: &str,
-        visit: Visit<'_>,
-    ) -> Result<Proved, SignInRefusal> {
-        let pending = self
-            .ceremonies
-            .take(handle, visit)
-            .ok_or(SignInRefusal::Expired)?;
-        let refuse = |account: Option<&str>, failure| {
-            self.tell(vec![failed(account, None, &["pop"], failure, visit)]);
-            SignInRefusal::NotProved
-        };
-        let Some(answer) = passkey::read_request(answer) else {
-            return Err(refuse(None, NOT_PROVED));
-        };
-        let (account, result) = match pending {
-            Pending::Named { account, state } => {
-                let result = self
-                    .rules()
-                    .webauthn
-                    .finish_passkey_authentication(&answer, &state);
-                (account, result)
-            }
-            Pending::Discoverable(state) => {
-                let rules = self.rules();
-                let Some((record, id)) = rules
-                    .webauthn
-                    .identify_discoverable_authentication(&answer)
-                    .ok()
-                    .and_then(|(handle, id)| {
-                        let handle = *handle.as_bytes();
-                        let record = self.people(|people| people.by_handle(&handle).cloned())?;
-                        Some((record, id))
-                    })
-                else {
-                    return Err(refuse(None, NOT_PROVED));
-                };
-                let Some(key) = record.passkey(id) else {
-                    return Err(refuse(Some(&record.id), NOT_PROVED));
-                };
-                let result = rules.webauthn.finish_discoverable_authentication_v2(
-                    &answer,
-                    *state,
-                    &key.credential,
-                );
-                (record.id.clone(), result)
-            }
-            Pending::Invented => return Err(refuse(None, NOT_PROVED)),
-            Pending::Registration { .. }
-            | Pending::Code { .. }
-            | Pending::Totp { .. }
-            | Pending::Welcome { .. } => return Err(SignInRefusal::Expired),
-        };
-        match result {
-            Ok(result) => self.admit_passkey(&account, &answer, &result, visit),
-            Err(WebauthnError::CredentialPossibleCompromise) => Err(refuse(Some(&account), COPIED)),
-            Err(error) => {
-                tracing::debug!(%account, %error, "a passkey does not verify");
-                Err(refuse(Some(&account), NOT_PROVED))
-            }
-        }
-    }
-
-    /// The signature is good; now it is held against the account as it is at this moment.
-    fn admit_passkey(
-        &self,
-        account: &str,
-        answer: &PublicKeyCredential,
-        result: &AuthenticationResult,
-        visit: Visit<'_>,
-    ) -> Result<Proved, SignInRefusal> {
-        let refusal = |failure, answer| Changed {
-            record: None,
-            events: vec![failed(Some(account), None, &["pop"], failure, visit)],
-            answer: Err(answer),
-        };
-        self.change(account, |record| {
-            let handle = answer.get_user_unique_id();
-            let Some(mut record) = record.filter(|record| {
-                result.user_verified() && handle.is_none_or(|handle| handle == record.user_handle)
-            }) else {
-                return Ok::<_, SignInRefusal>(refusal(NOT_PROVED, SignInRefusal::NotProved));
-            };
-            let active = record.active;
-            let at = |key: &crate::accounts::record::StoredPasskey| {
-                key.credential.cred_id() == result.cred_id()
-            };
-            let Some(key) = record.passkeys.iter_mut().find(|key| at(key)) else {
-                return Ok(refusal(NOT_PROVED, SignInRefusal::NotProved));
-            };
-            // The library has looked at the counter as it was when the ceremony began; two of them may run side by side.
-            if key.counter > 0 && result.counter() <= key.counter {
-                return Ok(refusal(COPIED, SignInRefusal::NotProved));
-            }
-            if !active {
-                return Ok(refusal(DISABLED, SignInRefusal::Disabled));
-            }
-            key.counter = result.counter();
-            key.eligible |= result.backup_eligible();
-            key.synced = result.backup_state();
-            key.used_at = Some(visit.now);
-            key.credential.update_credential(result);
-            let proof = passkey::proof(key.eligible);
-            Ok(Changed {
-                record: Some(record),
-                events: Vec::new(),
-                answer: Ok(Proved::by(proof, account, visit.now)),
-            })
-        })?
-    }
-
     /// Whether a password may be tried now.
     pub(super) fn begin_password(
         &self,
@@ -223,7 +60,7 @@ impl Inner {
             .as_ref()
             .map_or_else(|| self.dummy.hash(), |stored| &stored.hash);
         // Looked at in any case and before anything else, so that all refusals take as long.
-        let right = password.chars().count() <= password::MOST && password::verify(password, hash);
+        let right = self.verify(password, hash) && password.chars().count() <= password::MOST;
         if self.exhausted(record.as_deref(), typed, Guess::Password) {
             attempt.withdrawn();
             return Err(SignInRefusal::Exhausted);
@@ -305,14 +142,17 @@ impl Inner {
             if record.failures.code >= CEILING {
                 return Err(SignInRefusal::Exhausted);
             }
+            // Under the lock: of two who hold this handle, one was here before.
+            if self.ceremonies.peek(handle, visit).is_none() {
+                return Err(SignInRefusal::Expired);
+            }
             let used = match second {
                 Second::App => self.use_app(&mut record, code, visit),
                 Second::Recovery => self.use_recovery(&mut record, code, visit),
             };
-            // Two who hold the same handle and two good codes: one of them.
-            let used = used.filter(|_| self.ceremonies.take(handle, visit).is_some());
             let (events, answer) = match used {
                 Some(events) => {
+                    self.ceremonies.take(handle, visit);
                     record.failures.code = 0;
                     let proved = Proved::by(Proof::PasswordAndCode, &account, visit.now);
                     (events, Ok(proved))
@@ -537,8 +377,6 @@ const OTP: &[&str] = &["otp"];
 
 const NOT_PROVED: &str = "not-proved";
 const DISABLED: &str = "account-disabled";
-/// The signature counter went back (WebAuthn §6.1.1).
-const COPIED: &str = "passkey-copied";
 
 fn failed(
     account: Option<&str>,

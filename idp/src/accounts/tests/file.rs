@@ -122,6 +122,15 @@ async fn a_damaged_file_is_an_error_and_never_empty() {
         flipped[at] ^= 1;
     }
     damages.push(flipped);
+    // Still an account, but not the one that was written.
+    let mut altered = good.clone();
+    for at in 0..good.len() - 12 {
+        if good[at..].starts_with(b"\"created_at\":") {
+            altered[at + 13] = b'9';
+        }
+    }
+    assert_ne!(altered, good);
+    damages.push(altered);
     for damage in damages {
         fs::write(&path, &damage).unwrap();
         let refusal = std::panic::catch_unwind(|| refusal(directory.path()));
@@ -275,6 +284,63 @@ async fn a_crash_between_two_changes_loses_neither_and_halves_none() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         }
         assert_eq!(open_at(directory.path()).unwrap().list().len(), count);
+    }
+}
+
+/// As above, but with a process that is killed in the middle of its work.
+#[test]
+fn what_was_answered_before_a_kill_is_there_and_nothing_is_halved() {
+    use std::io::{BufRead, BufReader};
+
+    const VARIABLE: &str = "MASUGATA_TEST_KILLED_ACCOUNTS";
+    const THIS: &str = "what_was_answered_before_a_kill_is_there_and_nothing_is_halved";
+    if let Some(directory) = std::env::var_os(VARIABLE) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let accounts = open_at(Path::new(&directory)).unwrap();
+        for number in 0.. {
+            // Two at a time: both or none.
+            let file = format!("user\na{number}\nb{number}\n").into_bytes();
+            let imported = runtime.block_on(accounts.import_csv(file, BY, NOW));
+            println!("\nanswered {}", imported.unwrap().len());
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        if round > 0 {
+            fs::remove_file(directory.path().join("accounts.redb")).unwrap();
+            fs::remove_file(directory.path().join("accounts.key")).unwrap();
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([THIS, "--nocapture"])
+            .env(VARIABLE, directory.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut answered = 0;
+        for line in lines.map_while(Result::ok) {
+            answered += usize::from(line.starts_with("answered 2"));
+            if answered == 5 + 7 * round {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(answered >= 5 + 7 * round);
+        let held = open_at(directory.path()).unwrap().list();
+        let pairs = held.len() / 2;
+        assert_eq!(held.len() % 2, 0);
+        assert!(
+            (answered..=answered + 1).contains(&pairs),
+            "{answered} answered, {pairs} held"
+        );
+        for number in 0..pairs {
+            for name in [format!("a{number}"), format!("b{number}")] {
+                assert!(held.iter().any(|account| *account.id == *name));
+            }
+        }
     }
 }
 
