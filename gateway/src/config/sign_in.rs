@@ -105,7 +105,8 @@ pub struct Client {
     pub userinfo: bool,
     /// What to do where the ID Token says that there are too many groups to name.
     pub overage: Overage,
-    /// Maps the provider's group ids to names; lines `id = "name"`. Ids that are not in it stay as they are.
+    /// Maps the provider's group ids to names, in access tokens too; lines `id = "name"`. Ids that are not in it stay as they
+    /// are.
     pub group_names: Option<PathBuf>,
     /// Claims that must be there with exactly this value (`hd`, `tid`).
     pub required_claims: Vec<(String, String)>,
