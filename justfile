@@ -34,6 +34,11 @@ test:
 it *FILTER:
     cargo test -p masugata-tests --test it -- {{FILTER}}
 
+# people in a real browser (Debian: chromium, libnss3-tools, nodejs, npm; root or a user namespace, for the browser's policies)
+browser *ARGS:
+    cargo build -p masugata --locked
+    cd tests/browser && npm ci --no-audit --no-fund && npm test -- {{ARGS}}
+
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
