@@ -381,7 +381,13 @@ impl TestGatewayBuilder {
         if std::mem::replace(&mut self.sign_in, true) {
             return self;
         }
-        std::fs::create_dir_all(self.directory.path().join("store")).unwrap();
+        let store = self.directory.path().join("store");
+        std::fs::create_dir_all(&store).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
         self.top("store = \"store\"")
             .ingress("public_port = 443")
             .config(

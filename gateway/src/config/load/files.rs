@@ -35,6 +35,8 @@ pub(super) enum Purpose {
     Record,
     /// Files are written into it.
     Directory,
+    /// The same, and nobody else may enter.
+    Store,
 }
 
 impl Builder<'_> {
@@ -49,13 +51,16 @@ impl Builder<'_> {
                 }
                 Purpose::Policies => readable(&used.path),
                 Purpose::Record => no_place(&used.path),
-                Purpose::Directory => no_directory(&used.path),
+                Purpose::Directory | Purpose::Store => no_directory(&used.path),
             };
             if let Some(fault) = fault {
                 let message = format!("{} {fault}", quoted(&used.written));
                 let help = format!("looked for {}", used.path.display());
                 self.report.error(used.at, message, help);
-            } else if matches!(used.purpose, Purpose::PrivateKey | Purpose::Secret) {
+            } else if matches!(
+                used.purpose,
+                Purpose::PrivateKey | Purpose::Secret | Purpose::Store
+            ) {
                 self.check_key_mode(&used);
             }
         }
@@ -69,6 +74,17 @@ impl Builder<'_> {
         };
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
+            if used.purpose == Purpose::Store {
+                self.report.error(
+                    used.at,
+                    format!(
+                        "{} can be entered by others (mode {mode:04o})",
+                        quoted(&used.written)
+                    ),
+                    format!("run `chmod 700 {}`", used.path.display()),
+                );
+                return;
+            }
             let help = format!("run `chmod 600 {}`", used.path.display());
             let exposed = format!(
                 "{} can be read by others (mode {mode:04o})",

@@ -142,7 +142,7 @@ impl Builder<'_> {
                     .error(at, format!("`{header}` without `store`"), help.to_owned());
             }
         }
-        written.map(|path| self.file(&path, Purpose::Directory))
+        written.map(|path| self.file(&path, Purpose::Store))
     }
 
     fn check_port(&mut self, at: usize, ingress: Option<&Ingress>) {

@@ -630,6 +630,7 @@ fn a_secret_that_others_can_read_is_refused() {
     }
     fs::write(base.join("devices.toml"), "").unwrap();
     fs::create_dir(base.join("store")).unwrap();
+    fs::set_permissions(base.join("store"), fs::Permissions::from_mode(0o750)).unwrap();
     fs::write(base.join("logo.png"), vec![0; 65 * 1024]).unwrap();
     let path = base.join("masugata.toml");
     let text = provider("okta", "https://corp.okta.com");
@@ -645,6 +646,12 @@ fn a_secret_that_others_can_read_is_refused() {
                 .any(|text| text.contains("secret `secret` can be read by others")),
             refused,
             "{mode:o} {found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .any(|text| text.contains("`store` can be entered by others (mode 0750)")),
+            "{found:?}"
         );
         assert!(
             found.iter().any(|text| text.contains("has 66560 bytes")),
