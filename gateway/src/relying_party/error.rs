@@ -314,3 +314,39 @@ impl Unmet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issuer::TokenFault;
+
+    #[test]
+    fn what_others_wrote_is_in_no_page_and_harmless_in_the_record() {
+        let written = "<b>\n`x`";
+        for error in [
+            SignInError::Refused(Cleaned::new(written)),
+            SignInError::CodeRefused(Cleaned::new(written)),
+            SignInError::ClientRefused(Cleaned::new(written)),
+            SignInError::InteractionRequired(Cleaned::new(written)),
+        ] {
+            assert!(!error.to_string().contains('\n'));
+            for language in [Language::Japanese, Language::English] {
+                let words = error.words(language);
+                assert!(!words.title.contains("<b>") && !words.text.contains("<b>"));
+            }
+        }
+    }
+
+    #[test]
+    fn only_tampering_is_suspicious() {
+        let forged = SignInError::Token(CredentialError::Invalid(TokenFault::Signature));
+        assert!(forged.is_suspicious() && SignInError::MixedUp.is_suspicious());
+        for harmless in [
+            SignInError::Denied,
+            SignInError::TimedOut,
+            SignInError::Unmet(Unmet::Fresh),
+        ] {
+            assert!(!harmless.is_suspicious() && harmless.may_try_again());
+        }
+    }
+}

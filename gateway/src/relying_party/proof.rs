@@ -316,6 +316,7 @@ fn problem(file: &Path, message: &str, help: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::issuer::{Endpoint, Location};
 
     #[test]
     fn id_and_secret_are_encoded_before_they_are_joined() {
@@ -349,5 +350,41 @@ mod tests {
         std::fs::write(file.path(), b"\xff\xfe").unwrap();
         assert!(secret(file.path()).is_err());
         assert!(secret(Path::new("/nowhere/secret")).is_err());
+    }
+
+    #[test]
+    fn an_assertion_names_the_issuer_or_an_endpoint_on_its_own_server() {
+        let aud = |issuer: &str, token: &str| {
+            let endpoint = |url: &str| Endpoint {
+                url: url.into(),
+                location: Location::parse(url).unwrap(),
+            };
+            let metadata = ProviderMetadata {
+                authorization: endpoint(token),
+                token: endpoint(token),
+                pushed: None,
+                userinfo: None,
+                revocation: None,
+                end_session: None,
+                names_itself: false,
+                requires_pushed: false,
+                client_proofs: Vec::new(),
+                assertion_algorithms: Vec::new(),
+                takes_claims: false,
+            };
+            audience(issuer, &metadata).to_owned()
+        };
+        let entra = "https://login.microsoftonline.com/t/v2.0";
+        let token = "https://login.microsoftonline.com/t/oauth2/v2.0/token";
+        assert_eq!(aud(entra, token), token);
+        let okta = "https://a.okta.com/oauth2/default";
+        let token = "https://a.okta.com/oauth2/default/v1/token";
+        assert_eq!(aud(okta, token), token);
+        // A hostile provider that names another's endpoint as its own does not get that name signed.
+        let hostile = "https://evil.example";
+        assert_eq!(aud(hostile, token), hostile);
+        let keycloak = "https://id.example/realms/a";
+        let token = "https://id.example/realms/a/protocol/openid-connect/token";
+        assert_eq!(aud(keycloak, token), keycloak);
     }
 }
