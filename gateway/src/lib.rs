@@ -27,6 +27,8 @@ mod proxy_protocol;
 pub mod reload;
 pub mod respond;
 pub mod routes;
+mod session;
+mod sign_in;
 pub mod state;
 pub mod tls;
 pub mod upstream;
