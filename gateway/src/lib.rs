@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod pipeline;
 mod proxy_protocol;
 pub mod reload;
+pub mod relying_party;
 pub mod respond;
 pub mod routes;
 mod session;
