@@ -40,7 +40,10 @@ impl Book {
 
     fn entry(&self, session: &Session) -> Option<&Entry> {
         let family = self.families.get(&session.family)?;
-        family.sessions.iter().find(|it| it.session.id == session.id)
+        family
+            .sessions
+            .iter()
+            .find(|it| it.session.id == session.id)
     }
 
     /// `false`: the session is not there.
@@ -95,11 +98,12 @@ impl Book {
     /// Forgets sessions that neither a cookie nor an exchange leads to.
     pub(super) fn forget_unheld(&mut self) {
         for family in self.families.values_mut() {
-            family.sessions.retain(|entry| {
-                !entry.keys.is_empty() || Arc::strong_count(&entry.session) > 1
-            });
+            family
+                .sessions
+                .retain(|entry| !entry.keys.is_empty() || Arc::strong_count(&entry.session) > 1);
         }
-        self.families.retain(|_, family| !family.sessions.is_empty());
+        self.families
+            .retain(|_, family| !family.sessions.is_empty());
     }
 
     /// Takes out whole families of which any session matches.

@@ -128,7 +128,9 @@ pub(crate) fn brought(headers: &HeaderMap, name: &str) -> Brought {
             let Some(value) = value else { continue };
             found = match found {
                 Brought::Nothing => Secret::parse(value).map_or(Brought::Unreadable, Brought::One),
-                Brought::One(_) | Brought::Unreadable | Brought::Several => return Brought::Several,
+                Brought::One(_) | Brought::Unreadable | Brought::Several => {
+                    return Brought::Several;
+                }
             };
         }
     }
@@ -204,8 +206,12 @@ mod tests {
             &[format!("{SESSION}={text}")][..],
             &[format!("a=b; {SESSION}={text};c=d")],
             &["a=b".to_owned(), format!("{SESSION}={text}")],
-            &[format!("{START}={other}; {ATTEMPT}={other}; {SESSION}={text}")],
-            &[format!("x{SESSION}={other}; {SESSION}={text}; {SESSION}x={other}")],
+            &[format!(
+                "{START}={other}; {ATTEMPT}={other}; {SESSION}={text}"
+            )],
+            &[format!(
+                "x{SESSION}={other}; {SESSION}={text}; {SESSION}x={other}"
+            )],
             &[format!("__host-masugata={other}; {SESSION}={text}")],
         ] {
             let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
@@ -218,7 +224,10 @@ mod tests {
     fn what_is_no_secret_is_none_and_two_are_none() {
         let (secret, _) = secrets();
         let text = secret.expose();
-        assert!(matches!(brought(&HeaderMap::new(), SESSION), Brought::Nothing));
+        assert!(matches!(
+            brought(&HeaderMap::new(), SESSION),
+            Brought::Nothing
+        ));
         for field in [
             format!("{SESSION}="),
             format!("{SESSION}={}", &text[1..]),
@@ -231,7 +240,10 @@ mod tests {
             assert!(matches!(found, Brought::Unreadable), "{field}");
         }
         let twice = format!("{SESSION}={text}; {SESSION}={text}");
-        assert!(matches!(brought(&headers(&[&twice]), SESSION), Brought::Several));
+        assert!(matches!(
+            brought(&headers(&[&twice]), SESSION),
+            Brought::Several
+        ));
     }
 
     #[test]

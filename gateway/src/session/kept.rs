@@ -98,15 +98,13 @@ pub(super) fn read(id: SessionId, text: &[u8], used: Option<Use>) -> Option<Sess
     let used = used.unwrap_or_default();
     let proof = kept.authentication;
     let at = proof.authenticated_at.map(Timestamp::from_millis);
-    let authentication = Authentication {
-        multi_factor_out_of_band: proof.multi_factor_out_of_band,
-        ..bound(
-            proof.multi_factor,
-            proof.phishing_resistant,
-            (proof.acr.as_deref(), proof.amr),
-            at,
-        )
-    };
+    let mut authentication = bound(
+        proof.multi_factor,
+        proof.phishing_resistant,
+        (proof.acr.as_deref(), proof.amr),
+        at,
+    );
+    authentication.multi_factor_out_of_band = proof.multi_factor_out_of_band;
     let person = kept.principal;
     let principal = Principal::new(
         PrincipalKind::User,

@@ -89,7 +89,10 @@ impl Seal {
         let (sealed, nonce) = sealed.split_at_checked(at)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = Zeroizing::new(sealed.to_vec());
-        let plain = self.0.open_in_place(nonce, Aad::from(id.0), &mut text).ok()?;
+        let plain = self
+            .0
+            .open_in_place(nonce, Aad::from(id.0), &mut text)
+            .ok()?;
         let plain: Plain<'_> = serde_json::from_slice(plain).ok()?;
         let secret = |text: Option<Cow<'_, str>>| text.map(|text| SecretString::from(&*text));
         Some(Secrets {

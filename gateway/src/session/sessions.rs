@@ -9,14 +9,14 @@ use masugata_policy::{Principal, Timestamp};
 use tokio::sync::oneshot;
 
 use super::book::{Book, Taken};
-use super::cookie::{Key, Secret};
+use super::cookie::Secret;
 use super::kept::{self, Use};
 use super::seal::Seal;
 use super::store::{self, Found, Store, StoreError, Write};
 use super::table::Table;
 use super::{Beginning, Ended, Secrets, Session, SessionId, SessionView, Which};
 use crate::capability::Entropy;
-use crate::config::sign_in::{Lifetime, Lifetimes};
+use crate::config::sign_in::Lifetime;
 
 /// See the module's first line. Opened once per process; lives through reloads.
 pub(crate) struct Sessions {
@@ -56,7 +56,10 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`]: in use by another process, not to be read, or damaged.
     pub(crate) fn open(directory: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        let (file, key) = (directory.join("sessions.redb"), directory.join("sessions.key"));
+        let (file, key) = (
+            directory.join("sessions.redb"),
+            directory.join("sessions.key"),
+        );
         let seal = Seal::open(&key, store::is_new(&file), &*entropy).map_err(|source| {
             StoreError::Open {
                 path: key.clone(),
@@ -340,7 +343,9 @@ impl Sessions {
     /// Those whose provider is to be asked again by now.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<Arc<Session>> {
         let book = self.book();
-        let due = book.sessions().filter(|session| session.refresh_at() <= now);
+        let due = book
+            .sessions()
+            .filter(|session| session.refresh_at() <= now);
         due.map(Arc::clone).collect()
     }
 

@@ -279,7 +279,9 @@ fn run(path: &Path, database: Database, messages: &mpsc::Receiver<Message>) {
     let mut owed: Vec<Write> = Vec::new();
     loop {
         let first = if owed.is_empty() {
-            messages.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            messages
+                .recv()
+                .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
         } else {
             messages.recv_timeout(AGAIN)
         };
@@ -289,7 +291,10 @@ fn run(path: &Path, database: Database, messages: &mpsc::Receiver<Message>) {
         }
         let mut writes = std::mem::take(&mut owed);
         let (mut answers, mut questions) = (Vec::new(), Vec::new());
-        for message in first.into_iter().chain(messages.try_iter().take(MOST_AT_ONCE)) {
+        for message in first
+            .into_iter()
+            .chain(messages.try_iter().take(MOST_AT_ONCE))
+        {
             match message {
                 Message::Write(more, answer) => {
                     writes.extend(more);
