@@ -225,6 +225,13 @@ impl State {
                 ));
             }
         }
+        for (name, whose) in self.config.people_hosts() {
+            if !is_covered(name, &names) {
+                missing.push(format!(
+                    "no server certificate has the name `{name}` {whose}, so clients cannot reach it"
+                ));
+            }
+        }
         if let Some(door) = &self.config.egress {
             let pac = door.pac.as_ref().map(|pac| &pac.host);
             let own = [
