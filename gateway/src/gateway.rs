@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
+use masugata_policy::Principal;
+
 use crate::admin::Admin;
-use crate::audit::event::Operation;
+use crate::audit::event::{Actor, Operation, Person, PersonKind};
 use crate::audit::handshakes::{self, Handshakes};
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -29,6 +31,8 @@ use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
 use crate::reload::{self, Reloaded};
+use crate::session::{Ended, Sessions, StoreError, Which};
+use crate::sign_in::{UnderWay, record, refresh};
 use crate::state::State;
 use crate::view::{self, View};
 
@@ -64,6 +68,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
+    /// Of people who signed in with a browser; `None`: nobody can.
+    pub(crate) sessions: Option<Arc<Sessions>>,
+    pub(crate) under_way: UnderWay,
     request_prefix: u64,
     requests: AtomicU64,
     connections: AtomicU64,
@@ -94,6 +101,62 @@ impl Shared {
     fn changed(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Ends sessions of people, at once and for good, and puts it on record. `why` is for the record.
+    pub(crate) async fn end_sessions(&self, which: &Which, by: Actor, why: &str) -> Vec<Ended> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let ending = sessions.end(which);
+        self.record_ended(&ending.ended, &by, why);
+        ending.durable().await
+    }
+
+    /// As [`Shared::end_sessions`], for whoever cannot wait for the disk.
+    pub(crate) fn end_sessions_now(&self, which: &Which, by: &Actor, why: &str) -> Vec<Ended> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let ending = sessions.end(which);
+        self.record_ended(&ending.ended, by, why);
+        ending.ended
+    }
+
+    /// Sessions have ended: it goes on record, and what still runs under them is asked about at once.
+    pub(crate) fn record_ended(&self, ended: &[Ended], by: &Actor, why: &str) {
+        if ended.is_empty() {
+            return;
+        }
+        self.cut();
+        let when = (self.clock.now(), self.state().generation);
+        for ended in ended {
+            let kind = PersonKind::SessionEnded;
+            self.auditor.person(Person {
+                detail: Some(why.into()),
+                ..record::of_session(kind, &ended.session, by.clone(), when)
+            });
+        }
+    }
+
+    /// Changes when somebody's session has ended or their standing is another.
+    pub(crate) fn ends(&self) -> u64 {
+        self.sessions
+            .as_ref()
+            .map_or(0, |sessions| sessions.epoch())
+    }
+
+    /// Whether the person's account is disabled where accounts are kept.
+    pub(crate) fn is_inactive(&self, _principal: &Principal) -> bool {
+        false
+    }
+
+    /// Something that lasting exchanges were permitted by is over.
+    pub(crate) fn cut(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.moved();
+        }
+        self.changed();
     }
 
     /// Begins to keep the lists of the second door up to date.
@@ -156,6 +219,8 @@ pub enum StartError {
     /// The record cannot be opened; without it nothing may be let through.
     #[error("cannot open the audit log: {0}")]
     Audit(#[from] crate::audit::sink::AuditError),
+    #[error("{0}")]
+    Sessions(#[from] StoreError),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -212,8 +277,10 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
         };
         let state = State::build(loaded, None, &environment)?;
+        let sessions = open_sessions(&config, &entropy).await?;
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
+        let under_way = UnderWay::new(&*entropy);
         let shared = Arc::new(Shared {
             reloaded: Notify::new(),
             changed: watch::Sender::new(0),
@@ -227,6 +294,8 @@ impl Gateway {
             entropy,
             metrics,
             drain: Drain::default(),
+            sessions,
+            under_way,
             request_prefix: u64::from_be_bytes(prefix),
             requests: AtomicU64::new(1),
             connections: AtomicU64::new(1),
@@ -266,6 +335,14 @@ impl Gateway {
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
+        if let Some(sessions) = &shared.sessions {
+            let sessions = Arc::clone(sessions);
+            tasks.spawn(refresh::keep(
+                Arc::clone(&shared),
+                sessions,
+                background.clone(),
+            ));
+        }
         if let Some(seen) = seen.filter(|_| config.runtime.watch) {
             tasks.spawn(reload::watch(
                 Arc::clone(&shared),
@@ -339,6 +416,10 @@ impl Gateway {
         self.drain().await;
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
+        if let Some(sessions) = self.shared.sessions.clone() {
+            let now = self.shared.clock.now();
+            let _closed = tokio::task::spawn_blocking(move || sessions.close(now)).await;
+        }
         self.shared.report_strangers(true);
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
@@ -378,6 +459,22 @@ impl Gateway {
 
     fn record(&self, kind: &'static str, detail: impl Into<String>) {
         self.shared.record(kind, detail.into());
+    }
+}
+
+/// The sessions of a process whose configuration lets people sign in.
+async fn open_sessions(
+    config: &Config,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<Sessions>>, StartError> {
+    let (Some(_), Some(directory)) = (&config.sign_in, config.store.clone()) else {
+        return Ok(None);
+    };
+    let entropy = Arc::clone(entropy);
+    let open = move || Sessions::open(&directory, entropy);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(Some(Arc::new(opened?))),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

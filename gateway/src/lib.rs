@@ -28,9 +28,7 @@ pub mod reload;
 pub mod relying_party;
 pub mod respond;
 pub mod routes;
-#[allow(dead_code, unused_imports, reason = "being built")]
-mod session;
-#[allow(dead_code, unused_imports, reason = "being built")]
+pub mod session;
 mod sign_in;
 pub mod state;
 pub mod tls;
