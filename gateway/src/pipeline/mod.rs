@@ -16,6 +16,7 @@ mod lease;
 mod limit;
 mod own_hosts;
 mod posture;
+pub(crate) mod prospect;
 mod route;
 mod well_known;
 

@@ -2,4 +2,6 @@
 //! one-time code hands a session over.
 
 pub(crate) mod fault;
+pub(crate) mod my_apps;
+pub(crate) mod my_device;
 pub(crate) mod pages;
