@@ -197,7 +197,7 @@ impl AppState {
 
 impl State {
     /// Scheme, host and port as clients write them; the port is left out when it is the default.
-    fn origin(&self, host: &str) -> String {
+    pub(crate) fn origin(&self, host: &str) -> String {
         self.config.ingress.origin_of(host)
     }
 }

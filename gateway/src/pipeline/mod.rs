@@ -16,9 +16,9 @@ mod lease;
 mod limit;
 mod own_hosts;
 mod posture;
+pub(crate) mod prospect;
 mod route;
 mod well_known;
-mod would;
 
 use std::sync::Arc;
 
@@ -48,7 +48,6 @@ use egress::{Alarm, Reached, Way};
 use lease::{DecisionLease, LeasedRequest, Subject};
 use limit::Admitted;
 use route::{Routed, Target};
-pub(crate) use would::would_open;
 
 /// Answers one request, whatever happens to it.
 pub(crate) async fn serve(

@@ -36,6 +36,7 @@ pub use brand::Brand;
 pub(crate) use brand::Powers;
 pub(crate) use frame::{Escaped, Framed, Host};
 use problem::Problem;
+pub(crate) use text::{of_posture, posture_name, posture_remedy};
 
 /// An app or a site that did not answer as it should, in the words of its record.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +118,7 @@ fn words_of(reason: DenialReason, language: Language, door: Door) -> Words {
     of_site.unwrap_or_else(|| text::of_denial(reason, language))
 }
 
-/// What a refusal at the egress says to a person; the policy's own words before ours.
+/// What a refusal says to a person; the policy's own words before ours.
 #[derive(Debug)]
 pub(crate) struct Said<'a> {
     pub(crate) title: &'static str,
@@ -127,14 +128,15 @@ pub(crate) struct Said<'a> {
     pub(crate) remedy: &'a str,
 }
 
-/// For the page that lists refusals; the same words as in the answer that was refused.
+/// For pages that list refusals; the same words as in the answer that was refused.
 pub(crate) fn said(
     reason: DenialReason,
     guidance: Option<&Guidance>,
     posture: Option<PostureFault>,
     language: Language,
+    door: Door,
 ) -> Said<'_> {
-    let words = words_of(reason, language, Door::Egress);
+    let words = words_of(reason, language, door);
     let guided = Guided::of(guidance, language);
     let setting = posture.map(|fault| Setting::of(fault, language));
     Said {

@@ -78,7 +78,11 @@ ul.rows>li>div{flex:1 1 16rem;min-width:0}
 ul.rows p{margin:0}
 ul.rows form{margin:0}
 ul.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.75rem}
-ul.tiles a{display:flex;flex-wrap:wrap;align-items:center;justify-content:space-between;gap:.25rem .75rem;height:100%;min-height:3.5rem;padding:.75rem 1rem;font-weight:600;text-decoration:none;border:1px solid var(--line);border-radius:.5rem}
+ul.tiles a,.tile{display:flex;flex-wrap:wrap;align-items:center;justify-content:space-between;gap:.25rem .75rem;height:100%;min-height:3.5rem;padding:.75rem 1rem;font-weight:600;text-decoration:none;border:1px solid var(--line);border-radius:.5rem}
+.jump{margin:1rem 0 0}
+.jump ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0;padding:0;list-style:none}
+ol{margin:0 0 1.25rem;padding-left:1.5rem}
+section>h3{margin-top:1.25rem}
 ul.tiles a:hover{border-color:var(--accent);box-shadow:inset 0 0 0 1px var(--accent)}
 ul.tiles .soft{flex-basis:100%;font-weight:400}
 ul.links{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:.25rem 1.25rem}

@@ -21,6 +21,9 @@ const SIGN_OUT: &str = "/.masugata/sign-out";
 pub(super) async fn answer(visitor: &Visitor<'_>) -> Result<Response<Bytes>, Denial> {
     let method = &visitor.head.method;
     let reads = *method == Method::GET || *method == Method::HEAD;
+    if let Some(asset) = pages::asset(method, visitor.head.uri.path()) {
+        return Ok(asset);
+    }
     match visitor.head.uri.path() {
         // Not HEAD: a code is used up by whoever asks.
         SESSION if *method == Method::GET => Ok(take_over(visitor).await),

@@ -8,7 +8,8 @@ use http::{HeaderValue, Response};
 use hyper::body::Incoming;
 
 use super::fault::OwnFault;
-use super::{Visitor, pages, see};
+use super::pages::{AtProvider, MyNotice, OTHERS};
+use super::{Visitor, my, pages};
 use crate::audit::event::Actor;
 use crate::denial::Denial;
 use crate::session::cookie;
@@ -20,7 +21,7 @@ pub(super) async fn sign_out(
     body: Incoming,
 ) -> Result<Response<Bytes>, Denial> {
     let Some(session) = &visitor.session else {
-        return Ok(pages::signed_out(&visitor.look(), None));
+        return Ok(pages::signed_out(&visitor.look(), AtProvider::Ended));
     };
     if let Err(fault) = visitor.form(session, body).await {
         return Ok(visitor.fail(&fault.into(), None));
@@ -34,7 +35,14 @@ pub(super) async fn sign_out(
         let link = provider.sign_out_url(secrets.id_token.as_ref(), &back_to, &state)?;
         Some((provider.label(), link))
     });
-    let shown = onward.as_ref().map(|(label, link)| (*label, link.as_str()));
+    let shown = match (&onward, provider) {
+        (Some((label, link)), _) => AtProvider::Next { label, link },
+        // Ours has no session of its own: it asks the gateway's.
+        (None, Some(provider)) if !provider.is_built_in() => AtProvider::NotTold {
+            label: provider.label(),
+        },
+        (None, Some(_) | None) => AtProvider::Ended,
+    };
     let mut response = pages::signed_out(&visitor.look(), shown);
     let headers = response.headers_mut();
     headers.append(SET_COOKIE, cookie::unset(cookie::SESSION));
@@ -44,31 +52,37 @@ pub(super) async fn sign_out(
     Ok(response)
 }
 
-/// POST `/sessions/end`: one of the person's own.
-pub(super) async fn end_one(
-    visitor: &Visitor<'_>,
-    body: Incoming,
-) -> Result<Response<Bytes>, Denial> {
+/// POST `/sessions/end`: one of the person's own, or all others.
+pub(super) async fn end_one(visitor: &Visitor<'_>, body: Incoming) -> Result<Response<Bytes>, Denial> {
     let Some(session) = &visitor.session else {
         return Ok(visitor.fail(&OwnFault::SignedOut.into(), Some("/")));
     };
     let fields = match visitor.form(session, body).await {
         Ok(fields) => fields,
-        Err(fault) => return Ok(visitor.fail(&fault.into(), Some("/"))),
+        Err(OwnFault::FormExpired) => return Ok(my::go_to(visitor, Some(MyNotice::Expired))),
+        Err(fault) => return Ok(visitor.fail(&fault.into(), None)),
     };
-    let id = fields.one("session").and_then(SessionId::parse);
-    let mine = visitor.sessions.of(session.principal().id());
-    let Some(id) = id.filter(|id| mine.iter().any(|view| view.id == id.to_string())) else {
-        // Somebody else's, or over already: nothing is told apart.
-        return Ok(see(&format!("{}/", visitor.sign_in.origin), None));
+    let principal = session.principal();
+    let asked = fields.one("session").unwrap_or_default();
+    let (which, notice) = if asked == OTHERS {
+        let which = Which::Others {
+            principal: principal.id().into(),
+            keep: session.family,
+        };
+        (Some(which), MyNotice::OthersEnded)
+    } else {
+        let mine = visitor.sessions.of(principal.id());
+        let id = SessionId::parse(asked);
+        let id = id.filter(|id| mine.iter().any(|view| view.id == id.to_string()));
+        (id.map(Which::Family), MyNotice::SessionEnded)
     };
-    let which = Which::Family(id);
-    let why = "ended by the person";
-    visitor
-        .shared
-        .end_sessions(&which, Actor::Person, why)
-        .await;
-    Ok(see(&format!("{}/", visitor.sign_in.origin), None))
+    // Somebody else's, or over already: nothing is told apart.
+    let Some(which) = which else {
+        return Ok(my::go_to(visitor, Some(MyNotice::AlreadyEnded)));
+    };
+    let why = "ended by the person on their page";
+    visitor.shared.end_sessions(&which, Actor::Person, why).await;
+    Ok(my::go_to(visitor, Some(notice)))
 }
 
 /// Ends the family of a session, puts it on record as a sign-out, and gives back what the provider is owed.

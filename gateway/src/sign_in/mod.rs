@@ -17,6 +17,8 @@ mod fields;
 mod kept;
 mod leave;
 mod my;
+pub(crate) mod my_apps;
+pub(crate) mod my_device;
 mod need;
 pub(crate) mod pages;
 pub(crate) mod record;
@@ -50,10 +52,9 @@ use crate::state::{SignInState, State};
 pub(crate) use app_host::PREFIX;
 pub(crate) use back_channel::receive as receive_logout;
 pub(crate) use redirect::{Navigation, to_sign_in};
-pub(crate) use target::AppTarget;
 
 use fault::{Fault, OwnFault};
-use pages::Look;
+use pages::{AtProvider, Look};
 
 /// What is remembered of sign-ins under way, over reloads.
 pub(crate) struct UnderWay {
@@ -108,10 +109,13 @@ pub(crate) async fn at_sign_in_host(
     let reads = visitor.head.method == Method::GET || visitor.head.method == Method::HEAD;
     let posts = visitor.head.method == Method::POST;
     let path = visitor.head.uri.path();
+    if let Some(asset) = pages::asset(&visitor.head.method, path) {
+        return Ok(asset);
+    }
     match path {
         "/" if reads => my::page(visitor).await,
         "/start" | "/choose" if reads => Ok(start::start(visitor).await),
-        "/signed-out" if reads => Ok(pages::signed_out(&visitor.look(), None)),
+        "/signed-out" if reads => Ok(pages::signed_out(&visitor.look(), AtProvider::Ended)),
         "/sign-out" if posts => leave::sign_out(visitor, body).await,
         "/sessions/end" if posts => leave::end_one(visitor, body).await,
         "/" | "/start" | "/choose" | "/signed-out" | "/sign-out" | "/sessions/end" => {
@@ -135,11 +139,12 @@ pub(crate) async fn at_app_host(visitor: &Visitor<'_>) -> Result<Response<Bytes>
 
 impl Visitor<'_> {
     fn look(&self) -> Look<'_> {
-        Look {
-            brand: &self.state.brand,
-            preferences: Preferences::of(self.head),
-            request: self.request,
-            now: self.state.zone.now(self.now),
+        let preferences = Preferences::of(self.head);
+        match &self.state.config.sign_in {
+            Some(sign_in) if *sign_in.host == *self.host => {
+                Look::at_sign_in(self.state, self.head, self.request)
+            }
+            Some(_) | None => Look::at_app(self.state, preferences, self.request),
         }
     }
 

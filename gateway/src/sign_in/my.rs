@@ -1,21 +1,35 @@
 //! A person's own page: apps that would open now, the device, sessions.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::Response;
-use masugata_policy::PostureFault;
 
-use super::Visitor;
-use super::need;
-use super::pages::{self, AppCard, MyPage, Refusal};
+use super::fields::Fields;
+use super::my_device::MyDevice;
+use super::pages::{self, Factors, MyNotice, MyPage};
 use super::start::{self, Chosen, Wish};
-use super::target::AppTarget;
+use super::{Visitor, my_apps, see};
 use crate::denial::{Denial, DenialReason};
-use crate::pipeline;
+use crate::inventory::Lookup;
+use crate::pipeline::prospect;
 use crate::respond::{Format, Preferences};
-use crate::session::Session;
-use crate::state::AppState;
+
+/// The field of a query that says what was done on the page before, and its values.
+const NOTICE: &str = "done";
+const NOTICES: [(&str, MyNotice); 4] = [
+    ("ended", MyNotice::SessionEnded),
+    ("others", MyNotice::OthersEnded),
+    ("gone", MyNotice::AlreadyEnded),
+    ("expired", MyNotice::Expired),
+];
+
+/// After a form: back to the page, where loading it again sends nothing.
+pub(super) fn go_to(visitor: &Visitor<'_>, notice: Option<MyNotice>) -> Response<Bytes> {
+    let origin = &visitor.sign_in.origin;
+    let word = NOTICES.iter().find(|(_, known)| Some(*known) == notice);
+    let query = word.map(|(word, _)| format!("?{NOTICE}={word}"));
+    let link = visitor.look().link(&format!("/{}", query.unwrap_or_default()));
+    see(&format!("{origin}{link}"), None)
+}
 
 /// `/`: My page, or the way to it.
 pub(super) async fn page(visitor: &Visitor<'_>) -> Result<Response<Bytes>, Denial> {
@@ -31,67 +45,48 @@ pub(super) async fn page(visitor: &Visitor<'_>) -> Result<Response<Bytes>, Denia
         return Ok(start::begin(visitor, Wish::own("/"), Chosen::default()).await);
     };
     session.touch(visitor.now);
+    let (state, now) = (visitor.state, visitor.now);
+    let peer = visitor.connection.device();
+    let peer = peer.ok_or(DenialReason::DeviceCertificateMissing)?;
+    let Lookup::Found(record) = state.inventory.resolve(peer.identity().as_str()) else {
+        return Err(DenialReason::DeviceUnknown.into());
+    };
     let principal = session.principal();
+    let apps = my_apps::list(
+        state,
+        &prospect::Visitor {
+            principal: &principal,
+            authentication: &session.authentication,
+            device: &visitor.device,
+            address: visitor.connection.remote.ip().to_canonical(),
+        },
+        now,
+    );
     let provider = visitor.sign_in.providers.by_issuer_name(&session.issuer);
-    let built_in = provider.is_some_and(|provider| provider.is_built_in());
-    let mut device_faults = Vec::new();
-    let cards = visitor.state.apps.iter();
-    let apps: Vec<AppCard> = cards
-        .map(|app| card(visitor, session, app, &mut device_faults))
-        .collect();
     let sessions = visitor.sessions.of(principal.id());
-    let token = visitor
-        .under_way()
-        .form
-        .token(&visitor.form_of(session), visitor.now);
+    let form = &visitor.under_way().form;
+    let query = Fields::parse(visitor.head.uri.query().unwrap_or_default());
+    let done = query.as_ref().and_then(|query| query.one(NOTICE));
     let my = MyPage {
         name: principal.name().unwrap_or(principal.id()),
         email: session.email.as_deref(),
         provider: provider.map_or(&session.issuer, |provider| provider.label()),
+        device: &MyDevice::of(state, record, &apps, now),
         apps: &apps,
-        device: &visitor.device,
-        device_faults: &device_faults,
         sessions: &sessions,
         current: &session.family.to_string(),
-        factors: built_in.then_some("/id/factors"),
-        token: &token,
+        inventory: &state.inventory,
+        factors: factors(visitor, session),
+        token: &form.token(&visitor.form_of(session), now),
+        notice: NOTICES
+            .iter()
+            .find(|(word, _)| Some(*word) == done)
+            .map(|(_, notice)| *notice),
     };
     Ok(pages::my_page(&visitor.look(), &my))
 }
 
-/// An app with what would become of opening it.
-fn card(
-    visitor: &Visitor<'_>,
-    session: &Arc<Session>,
-    app: &Arc<AppState>,
-    device_faults: &mut Vec<PostureFault>,
-) -> AppCard {
-    // A pattern names no one host to go to.
-    let host = app.config.hosts.iter().find(|host| !host.starts_with("*."));
-    let origin = host.map(|host| visitor.state.config.ingress.origin_of(host));
-    let denied = host.and_then(|host| {
-        let target = AppTarget {
-            app: Arc::clone(app),
-            host: host.as_str().into(),
-            path: app.config.path_prefix.as_str().into(),
-        };
-        let opened = pipeline::would_open(visitor, session, &target);
-        opened.err().map(|denial| (denial, target))
-    });
-    let refused = denied.map(|(denial, target)| {
-        let fault = denial.posture;
-        device_faults.extend(fault.filter(|fault| !device_faults.contains(fault)));
-        Refusal {
-            reason: denial.reason,
-            step_up: need::helps(visitor.state, &target, &denial, Some(session), visitor.now),
-            guidance: denial.guidance,
-            posture: denial.posture,
-        }
-    });
-    AppCard {
-        name: Arc::clone(&app.name),
-        link: origin.map(|origin| format!("{origin}{}", app.config.path_prefix)),
-        level: app.config.level,
-        refused,
-    }
+/// What the built-in provider knows of how they sign in.
+fn factors(_visitor: &Visitor<'_>, _session: &crate::session::Session) -> Option<Factors<'static>> {
+    None
 }

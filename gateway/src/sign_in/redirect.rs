@@ -96,12 +96,7 @@ pub(crate) async fn to_sign_in(
     let Some(posted) = &navigation.posted else {
         return Some(go(&link, [set]));
     };
-    let look = Look {
-        brand: &state.brand,
-        preferences: navigation.preferences,
-        request,
-        now: state.zone.now(now),
-    };
+    let look = Look::at_app(state, navigation.preferences, request);
     let action = target.address(state);
     let page = (&*app.config.name, &*action, &*link);
     let mut response = kept(&look, page, posted, body).await;

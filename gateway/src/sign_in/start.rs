@@ -175,7 +175,7 @@ pub(super) async fn ask(
     hint: Option<String>,
 ) -> Response<Bytes> {
     let again = wish.again(visitor.state);
-    let language = visitor.look().preferences.language;
+    let language = visitor.look().language();
     let wanted = need.wanted(wish.target.app(), hint, language);
     let entropy = &*visitor.shared.entropy;
     let callback = format!("{}/callback/{}", visitor.sign_in.origin, provider.name());

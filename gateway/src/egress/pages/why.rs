@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::super::refusals::{Refusal, Refusals};
 use super::form::{FEWEST_LETTERS, Fault, FormKey, MOST_LETTERS, Reason, Refused};
 use super::{answer, setup};
+use crate::connection::Door;
 use crate::denial::DenialReason;
 use crate::respond::{self, Brand, Escaped, Format, Framed, Host, Language, Powers, Preferences};
 
@@ -119,7 +120,13 @@ fn listed(refusals: &[Refusal], language: Language) -> Vec<u8> {
 
 fn said(refusal: &Refusal, language: Language) -> respond::Said<'_> {
     let guidance = refusal.guidance.as_deref();
-    respond::said(refusal.reason, guidance, refusal.posture, language)
+    respond::said(
+        refusal.reason,
+        guidance,
+        refusal.posture,
+        language,
+        Door::Egress,
+    )
 }
 
 fn instant(at: Timestamp) -> jiff::Timestamp {
