@@ -1,1 +1,30 @@
-//! The built-in identity provider.
+//! The built-in identity provider of Masugata: accounts, the factors by which people prove who they are, and (in
+//! `openid` and `pages`) the OpenID endpoints. No sockets, no clock and no chance of its own: the gateway hands in what
+//! arrives, `now` in milliseconds and a [`Random`]. The only files are those in the directory given to
+//! [`Accounts::open`].
+
+pub mod accounts;
+pub mod event;
+pub mod factors;
+mod language;
+mod lockout;
+mod openid;
+mod pages;
+pub mod provider;
+pub mod random;
+mod shelf;
+mod store;
+
+pub use accounts::{
+    Account, AccountError, Accounts, Change, ImportError, Imported, Link, LinkError, LockoutRules,
+    NewAccount, OpenError, PasskeyView, Settings, Visit, Welcome,
+};
+pub use event::{AccountEvent, Actor, EventKind};
+pub use factors::{
+    Ceremony, CodeFor, FactorError, LastWayIn, PasswordOutcome, PasswordWeakness, Proved, Right,
+    SignInRefusal, TotpOffer,
+};
+pub use language::Language;
+pub use openid::keys::KeysError;
+pub use provider::{Caller, Dress, Dressed, Provider, Setup, SetupError, SignedInAs};
+pub use random::Random;
