@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::client::Client;
 use crate::clock::TestClock;
 use crate::pki::{Device, Pki};
+use crate::provider::FakeProvider;
 use crate::proxy::ProxyClient;
 use crate::tokens::{TokenBuilder, TokenIssuer};
 
@@ -34,6 +35,9 @@ permit (
 );
 "#;
 
+/// The token with which tests provision accounts.
+pub const SCIM_TOKEN: &str = "planted-token-of-the-provisioning-system";
+
 /// A gateway to be started. Apps are reached as `<name>.corp.test`.
 pub struct TestGatewayBuilder {
     directory: TempDir,
@@ -53,6 +57,8 @@ pub struct TestGatewayBuilder {
     /// `[egress]` and what belongs to it.
     egress: Option<String>,
     watch: bool,
+    /// People sign in with a browser; with `accounts` also at the built-in provider.
+    sign_in: bool,
 }
 
 /// The files of a gateway, for the real program.
@@ -135,6 +141,7 @@ impl TestGateway {
             issuer_keys: String::new(),
             egress: None,
             watch: false,
+            sign_in: false,
             clock,
         };
         builder.device("laptop", "")
@@ -368,6 +375,47 @@ impl TestGatewayBuilder {
         self
     }
 
+    /// People sign in with a browser at `login.corp.test`; sign-outs are reported to `signals.corp.test`. Addresses have no
+    /// port, whatever port the gateway has: browsers of the harness know where it is.
+    pub fn sign_in(mut self) -> Self {
+        if std::mem::replace(&mut self.sign_in, true) {
+            return self;
+        }
+        std::fs::create_dir_all(self.directory.path().join("store")).unwrap();
+        self.top("store = \"store\"")
+            .ingress("public_port = 443")
+            .config(
+                "[sign_in]\nhost = \"login.corp.test\"\nback_channel_host = \"signals.corp.test\"",
+            )
+    }
+
+    /// The built-in provider, with more keys of `[identity_provider]`.
+    pub fn accounts(self, keys: &str) -> Self {
+        self.sign_in()
+            .config(&format!("[identity_provider]\n{keys}"))
+    }
+
+    /// People sign in there.
+    pub fn provider(self, provider: &FakeProvider) -> Self {
+        self.provider_with(provider, "", "")
+    }
+
+    /// With more keys of `[[issuer]]`, and of `[issuer.sign_in]`.
+    pub fn provider_with(self, provider: &FakeProvider, keys: &str, sign_in: &str) -> Self {
+        self.sign_in()
+            .file(&provider.secret_file(), &provider.client_secret)
+            .config(&provider.table(keys, sign_in))
+    }
+
+    /// Another system provisions the accounts of that issuer, at `scim.corp.test`, with [`SCIM_TOKEN`].
+    pub fn scim(self, issuer: &str) -> Self {
+        self.sign_in()
+            .file("scim.secret", SCIM_TOKEN)
+            .config(&format!(
+                "[scim]\nhost = \"scim.corp.test\"\nissuer = \"{issuer}\"\ntoken_files = [\"scim.secret\"]"
+            ))
+    }
+
     /// Replaces the policies.
     pub fn policy(mut self, text: &str) -> Self {
         self.policy = text.into();
@@ -425,6 +473,10 @@ impl TestGatewayBuilder {
     }
     pub fn clock(&self) -> &TestClock {
         &self.clock
+    }
+    /// The clock itself, for what stands beside the gateway.
+    pub fn shared_clock(&self) -> Arc<TestClock> {
+        Arc::clone(&self.clock)
     }
     pub fn pki(&self) -> &Arc<Pki> {
         &self.pki
@@ -532,7 +584,7 @@ fn write(directory: &Path, name: &str, content: &str) {
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, content).unwrap();
     #[cfg(unix)]
-    if name.ends_with(".key") {
+    if name.ends_with(".key") || name.ends_with(".secret") {
         use std::os::unix::fs::PermissionsExt as _;
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&temporary, private).unwrap();

@@ -17,6 +17,7 @@
 )]
 
 mod body;
+mod browser;
 mod client;
 mod clock;
 mod gateway;
@@ -26,6 +27,7 @@ mod origins;
 mod pki;
 mod process;
 mod programs;
+mod provider;
 mod proxy;
 mod raw;
 mod record;
@@ -34,15 +36,17 @@ mod upstream;
 mod wire;
 
 pub use body::{AnyBody, Feed, fed};
+pub use browser::{Browser, Cookie, Form, Page, origin, pairs, query_of};
 pub use client::{Answer, Client, Session, WebSocket, WebSocketError};
 pub use clock::{TestClock, days, hours, minutes, seconds};
-pub use gateway::{Prepared, TestGateway, TestGatewayBuilder};
+pub use gateway::{Prepared, SCIM_TOKEN, TestGateway, TestGatewayBuilder};
 pub use lists::{ListServer, Signer};
 pub use names::{NameServer, Reply};
 pub use origins::{Behaviour, Origin, OriginSeen, Origins};
 pub use pki::{Device, Pki};
 pub use process::{Finished, Process, masugata};
 pub use programs::{Program, skipped};
+pub use provider::{Asked, Bend, FakeProvider, person};
 pub use proxy::{ProxyClient, ProxySession, Tunnel};
 pub use raw::{RawAnswer, http_get};
 pub use record::{SmallDisk, assert_paired, decision_of, end_of, verify_chain};

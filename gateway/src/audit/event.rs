@@ -256,6 +256,27 @@ pub enum PersonKind {
 }
 
 impl PersonKind {
+    /// Every kind.
+    pub const ALL: [Self; 17] = [
+        Self::SignIn,
+        Self::StepUp,
+        Self::SignOut,
+        Self::SessionEnded,
+        Self::SessionStolen,
+        Self::LockedOut,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::PasswordChanged,
+        Self::RecoveryCodesMade,
+        Self::RecoveryUsed,
+        Self::AccountCreated,
+        Self::AccountChanged,
+        Self::AccountDisabled,
+        Self::AccountEnabled,
+        Self::AccountRemoved,
+        Self::AccountReset,
+    ];
+
     /// The word in the record.
     pub fn as_str(self) -> &'static str {
         match self {

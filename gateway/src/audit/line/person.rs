@@ -119,3 +119,7 @@ pub(super) fn write(
         },
     )
 }
+
+#[cfg(test)]
+#[path = "person_tests.rs"]
+pub(super) mod tests;

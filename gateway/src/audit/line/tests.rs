@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::audit::event::{DestinationRecord, Handshake, Presented, Stranger};
+use crate::audit::event::{DestinationRecord, Handshake, PersonKind, Presented, Stranger};
 use crate::audit::fixtures::{
     NOW, completion, decision, egress_decision, full_decision, operation,
 };
@@ -370,6 +370,8 @@ fn every_member() -> BTreeSet<String> {
     for stranger in strangers() {
         members_of("", &parsed(&line_of(handshake(stranger))), &mut names);
     }
+    let line = person::tests::line_of(person::tests::fullest());
+    members_of("", &parsed(&line), &mut names);
     names
 }
 
@@ -434,6 +436,13 @@ fn the_document_explains_every_code_operation_and_posture_word() {
             DOCUMENT.contains(&format!("\n| `{}` |", reason.code())),
             "{}",
             reason.code()
+        );
+    }
+    for kind in PersonKind::ALL {
+        assert!(
+            DOCUMENT.contains(&format!("\n| `{}` |", kind.as_str())),
+            "{}",
+            kind.as_str()
         );
     }
     for kind in [
