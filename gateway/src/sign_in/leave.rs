@@ -53,7 +53,10 @@ pub(super) async fn sign_out(
 }
 
 /// POST `/sessions/end`: one of the person's own, or all others.
-pub(super) async fn end_one(visitor: &Visitor<'_>, body: Incoming) -> Result<Response<Bytes>, Denial> {
+pub(super) async fn end_one(
+    visitor: &Visitor<'_>,
+    body: Incoming,
+) -> Result<Response<Bytes>, Denial> {
     let Some(session) = &visitor.session else {
         return Ok(visitor.fail(&OwnFault::SignedOut.into(), Some("/")));
     };
@@ -81,7 +84,10 @@ pub(super) async fn end_one(visitor: &Visitor<'_>, body: Incoming) -> Result<Res
         return Ok(my::go_to(visitor, Some(MyNotice::AlreadyEnded)));
     };
     let why = "ended by the person on their page";
-    visitor.shared.end_sessions(&which, Actor::Person, why).await;
+    visitor
+        .shared
+        .end_sessions(&which, Actor::Person, why)
+        .await;
     Ok(my::go_to(visitor, Some(notice)))
 }
 

@@ -27,7 +27,9 @@ pub(super) fn go_to(visitor: &Visitor<'_>, notice: Option<MyNotice>) -> Response
     let origin = &visitor.sign_in.origin;
     let word = NOTICES.iter().find(|(_, known)| Some(*known) == notice);
     let query = word.map(|(word, _)| format!("?{NOTICE}={word}"));
-    let link = visitor.look().link(&format!("/{}", query.unwrap_or_default()));
+    let link = visitor
+        .look()
+        .link(&format!("/{}", query.unwrap_or_default()));
     see(&format!("{origin}{link}"), None)
 }
 
