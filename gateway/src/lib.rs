@@ -22,6 +22,7 @@ pub mod issuer;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod people;
 pub mod pipeline;
 mod proxy_protocol;
 pub mod reload;
