@@ -1,0 +1,3 @@
+//! How people sign in with a browser.
+
+pub(crate) mod pages;
