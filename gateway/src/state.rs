@@ -29,6 +29,7 @@ use crate::issuer::Issuers;
 use crate::issuer::metadata::{self, ProtectedResource};
 use crate::limits::quota::{AppLimits, Limits};
 use crate::metrics::{AppMetrics, Metrics};
+use crate::respond::Brand;
 use crate::routes::{HostModes, RouteTable};
 use crate::tls::TlsConfigs;
 
@@ -51,6 +52,7 @@ pub(crate) struct State {
     /// Counts reloads, from 1; in every record.
     pub(crate) generation: u64,
     pub(crate) config: Arc<Config>,
+    pub(crate) brand: Brand,
     pub(crate) tls: TlsConfigs,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) host_modes: HostModes,

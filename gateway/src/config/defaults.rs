@@ -4,6 +4,7 @@
 //! that a company of a few thousand people does not meet in a normal week.
 
 pub mod egress;
+pub mod sign_in;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

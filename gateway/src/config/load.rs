@@ -9,7 +9,9 @@ mod door;
 mod egress;
 mod files;
 mod issuer;
+mod preset;
 mod process;
+mod sign_in;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,7 @@ use self::files::{FileUse, Purpose};
 use super::error::{LoadError, Problem};
 use super::nearest::suggestion;
 use super::report::Report;
-use super::text::{FilePath, Text, quoted};
+use super::text::{FilePath, HostName, Text, quoted};
 use super::{Config, raw, schema, shape};
 use crate::inventory::{Inventory, Lookup};
 
@@ -241,6 +243,12 @@ struct Builder<'a> {
     inventory: Option<(PathBuf, Duration)>,
     /// Inventory ids that services run on, and where they are named.
     devices: Vec<Text<String>>,
+    /// Where each `[issuer.sign_in]` stands.
+    clients: Vec<usize>,
+    /// Sections that keep something, and where they stand.
+    needs_store: Vec<(&'static str, usize)>,
+    /// Hosts of the gateway itself that `[ingress]` serves, each once.
+    own_hosts: Vec<Text<HostName>>,
 }
 
 impl<'a> Builder<'a> {
@@ -255,16 +263,33 @@ impl<'a> Builder<'a> {
             files: Vec::new(),
             inventory: None,
             devices: Vec::new(),
+            clients: Vec::new(),
+            needs_store: Vec::new(),
+            own_hosts: Vec::new(),
         }
     }
 
     fn config(&mut self) -> Option<Config> {
         let raw: raw::Config = parse_checked(self.text, &schema::CONFIG, &mut self.report)?;
-        let issuers = self.issuers(raw.issuer.unwrap_or_default());
+        let pages = self.pages(raw.pages.unwrap_or_default());
+        let mut issuers = self.issuers(raw.issuer.unwrap_or_default());
         let services = self.services(raw.service.unwrap_or_default());
         let networks = self.networks(raw.network.unwrap_or_default());
         let mut ingress = self.ingress(raw.ingress);
         let devices = self.devices(raw.devices);
+        let mut people = sign_in::People {
+            store: raw.store,
+            sign_in: raw.sign_in,
+            identity_provider: raw.identity_provider,
+            scim: raw.scim,
+        };
+        let has_provider = people.identity_provider.is_some();
+        let identity_provider = self.identity_provider(
+            &mut people,
+            &pages.organisation,
+            ingress.as_ref(),
+            &mut issuers,
+        );
         let apps = self.apps(
             raw.app.unwrap_or_default(),
             &issuers.names,
@@ -282,6 +307,7 @@ impl<'a> Builder<'a> {
             .collect();
         let admin = self.admin(raw.admin.unwrap_or_default(), ingress.as_ref());
         let apps = apps.items.unwrap_or_default();
+        let people = self.people(people, has_provider, &issuers, &apps, ingress.as_mut());
         let egress = raw
             .egress
             .and_then(|raw| self.egress(raw, &issuers.names, &apps, &admin, ingress.as_mut()));
@@ -307,12 +333,12 @@ impl<'a> Builder<'a> {
             audit: audit?,
             admin,
             assertion,
-            pages: process::pages(raw.pages.unwrap_or_default()),
+            pages,
             runtime: process::runtime(raw.runtime.unwrap_or_default()),
-            store: None,
-            sign_in: None,
-            identity_provider: None,
-            scim: None,
+            store: people.store,
+            sign_in: people.sign_in,
+            identity_provider,
+            scim: people.scim,
         })
     }
 

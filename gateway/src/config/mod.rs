@@ -183,7 +183,7 @@ pub struct Issuer {
     pub name: String,
     /// Compared byte for byte with `iss` and with discovery.
     pub issuer: String,
-    /// At least one must be in `aud`. Never empty.
+    /// At least one must be in `aud` of an access token. Empty only with `sign_in`: no access token is accepted.
     pub audiences: Vec<String>,
     /// Allowed signature algorithms; asymmetric only. Never empty.
     pub algorithms: Vec<jsonwebtoken::Algorithm>,

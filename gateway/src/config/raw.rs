@@ -9,6 +9,7 @@ pub mod egress;
 mod ingress;
 mod issuer;
 mod process;
+pub mod sign_in;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,7 +19,7 @@ pub use self::ingress::*;
 pub use self::issuer::*;
 pub use self::process::*;
 use super::defaults;
-use super::text::{FilePath, Text};
+use super::text::{At, FilePath, Text};
 
 /// Configuration of Masugata. Relative paths are relative to the directory of this file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -31,6 +32,10 @@ pub struct Config {
     /// The company's time zone (IANA name), which rules about hours and weekdays are read in.
     #[schemars(extend("default" = defaults::TIME_ZONE))]
     pub time_zone: Option<Text<jiff::tz::TimeZone>>,
+    /// Directory for what must outlive a restart: sessions, accounts, signing keys. Its files are readable by the gateway
+    /// only; put it into the backup. Not written: nobody can sign in with a browser, because `[sign_in]`,
+    /// `[identity_provider]` and `[scim]` need it.
+    pub store: Option<Text<FilePath>>,
     /// The reverse proxy's listener.
     #[schemars(required)]
     pub ingress: Option<Ingress>,
@@ -39,8 +44,16 @@ pub struct Config {
     /// Who issues device certificates, which are revoked, and which devices exist.
     #[schemars(required)]
     pub devices: Option<Devices>,
-    /// OpenID providers or OAuth authorization servers whose access tokens are accepted; one table each.
+    /// OpenID providers where people sign in, and authorization servers whose access tokens are accepted; one table each.
     pub issuer: Option<Vec<Issuer>>,
+    /// Sign-in with a browser. Not written: tokens and certificates only.
+    pub sign_in: Option<At<sign_in::SignIn>>,
+    /// The built-in identity provider: accounts, passkeys and passwords of its own, for a company that has no other. Not
+    /// written: there is none. The header alone turns it on.
+    pub identity_provider: Option<At<sign_in::IdentityProvider>>,
+    /// Accounts that another system provisions (SCIM 2.0): who is active, and in which groups. Not written: issuers alone
+    /// know.
+    pub scim: Option<At<sign_in::Scim>>,
     /// Programs that sign in with their device certificate alone; one table each.
     pub service: Option<Vec<Service>>,
     /// What is protected; one table for each application.
@@ -58,7 +71,7 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The signed assertion (`Masugata-Assertion`) that tells upstreams who asks.
     pub assertion: Option<Assertion>,
-    /// The pages that people see when something is refused.
+    /// The pages that people see.
     pub pages: Option<Pages>,
     /// Matters of the whole process.
     pub runtime: Option<Runtime>,

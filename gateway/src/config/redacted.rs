@@ -4,6 +4,7 @@
 //! shown. Keys appear as paths. Values that requests get set may be keys to upstreams, so only their names appear.
 
 mod egress;
+mod sign_in;
 
 use std::path::Path;
 use std::time::Duration;
@@ -44,21 +45,26 @@ pub fn redacted(config: &Config) -> Value {
             Pages {
                 organisation,
                 contact,
-                logo: _,
-                colour: _,
+                logo,
+                colour,
             },
         runtime: process,
-        store: _,
-        sign_in: _,
-        identity_provider: _,
-        scim: _,
+        store,
+        sign_in: with_browsers,
+        identity_provider: built_in,
+        scim: provisioning,
     } = config;
+    let colour = colour.map(|[red, green, blue]| format!("#{red:02x}{green:02x}{blue:02x}"));
     json!({
         "path": path(file),
+        "store": store.as_deref().map(path),
         "ingress": ingress(door),
         "egress": second_door.as_ref().map(egress::egress),
         "devices": devices(inventory),
         "issuer": issuers.iter().map(self::issuer).collect::<Vec<_>>(),
+        "sign_in": with_browsers.as_ref().map(sign_in::sign_in),
+        "identity_provider": built_in.as_ref().map(sign_in::identity_provider),
+        "scim": provisioning.as_ref().map(sign_in::scim),
         "service": services.iter().map(service).collect::<Vec<_>>(),
         "app": apps.iter().map(app).collect::<Vec<_>>(),
         "policies": paths(policies),
@@ -69,7 +75,10 @@ pub fn redacted(config: &Config) -> Value {
         "audit": audit(record),
         "admin": { "listen": listen },
         "assertion": { "issuer": issuer, "key": key.as_deref().map(path), "lifetime": duration(*lifetime) },
-        "pages": { "organisation": organisation, "contact": contact },
+        "pages": {
+            "organisation": organisation, "contact": contact,
+            "logo": logo.as_deref().map(path), "colour": colour,
+        },
         "runtime": runtime(process),
     })
 }
@@ -85,7 +94,7 @@ fn ingress(ingress: &Ingress) -> Value {
         proxy_protocol_from,
         trusted_forwarders,
         bounds: limits,
-        public_port: _,
+        public_port,
     } = ingress;
     let rule = |rule: &ClientCertificateRule| {
         let ClientCertificateRule { hosts, mode } = rule;
@@ -93,6 +102,7 @@ fn ingress(ingress: &Ingress) -> Value {
     };
     json!({
         "listen": listen,
+        "public_port": public_port,
         "tls_profile": tls_profile.word(),
         "hybrid_key_exchange": hybrid_key_exchange,
         "certificate": certificates.iter().map(certificate).collect::<Vec<_>>(),
@@ -170,7 +180,7 @@ fn issuer(issuer: &Issuer) -> Value {
         multi_factor_out_of_band,
         leeway,
         max_token_lifetime,
-        sign_in: _,
+        sign_in: client,
     } = issuer;
     json!({
         "name": name,
@@ -188,6 +198,7 @@ fn issuer(issuer: &Issuer) -> Value {
         "multi_factor_out_of_band": multi_factor_out_of_band,
         "leeway": duration(*leeway),
         "max_token_lifetime": duration(*max_token_lifetime),
+        "sign_in": client.as_ref().map(sign_in::client),
     })
 }
 

@@ -7,6 +7,35 @@ use std::time::Duration;
 use ipnet::IpNet;
 use masugata_policy::Level;
 
+use super::{Config, Ingress};
+
+/// Under which id the gateway is a client of its own built-in provider.
+pub const BUILT_IN_CLIENT: &str = "masugata";
+
+impl Ingress {
+    /// What browsers call this host: `https://login.example.com`, with the port unless it is 443.
+    pub fn origin_of(&self, host: &str) -> String {
+        let listens = self.listen.first().map(std::net::SocketAddr::port);
+        match self.public_port.or(listens) {
+            None | Some(443) => format!("https://{host}"),
+            Some(port) => format!("https://{host}:{port}"),
+        }
+    }
+}
+
+impl Config {
+    /// Hosts of ours for people and their providers, each with what it is for; a host may be there twice.
+    pub fn people_hosts(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let sign_in = self.sign_in.as_ref();
+        let login = sign_in.map(|sign_in| (sign_in.host.as_str(), "of `[sign_in]`"));
+        let back = sign_in.and_then(|sign_in| sign_in.back_channel_host.as_deref());
+        let back = back.map(|host| (host, "of `back_channel_host`"));
+        let scim = self.scim.as_ref();
+        let scim = scim.map(|scim| (scim.host.as_str(), "of `[scim]`"));
+        [login, back, scim].into_iter().flatten()
+    }
+}
+
 /// Sign-in with a browser.
 #[derive(Clone, Debug)]
 pub struct SignIn {
@@ -83,6 +112,23 @@ pub struct Client {
     /// Ask for a refresh token, and ask the provider again when its own lifetime is over: an account that is disabled
     /// there ends here too.
     pub refresh: bool,
+}
+
+/// Products whose ways are known; see `load::preset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    Keycloak,
+    EntraId,
+    Okta,
+    Google,
+    Auth0,
+}
+
+/// How a client secret is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretWay {
+    Basic,
+    Post,
 }
 
 /// How the gateway proves itself to the token endpoint.

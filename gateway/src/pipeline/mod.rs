@@ -92,7 +92,7 @@ pub(crate) async fn serve(
     let (response, completion, outcome) = match halt {
         Halt::Denied(denial) => {
             tracing::debug!(request = %id, reason = denial.reason.code(), detail = denial.detail.as_deref(), "denied");
-            let pages = &state.config.pages;
+            let brand = &state.brand;
             let challenge = match &state.egress {
                 Some(egress) if door == Door::Egress => {
                     shared.metrics.denied(&egress.metrics, denial.reason);
@@ -115,7 +115,7 @@ pub(crate) async fn serve(
                 }
             };
             trail.denied(&denial);
-            let response = respond::denial(&denial, preferences, id, pages, challenge, door);
+            let response = respond::denial(&denial, preferences, id, brand, challenge, door);
             (response, trail.complete(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
@@ -343,9 +343,9 @@ fn failure(
     state: &State,
     door: Door,
 ) -> Response<Bytes> {
-    let pages = &state.config.pages;
+    let brand = &state.brand;
     match error.denial() {
-        Some(reason) => respond::denial(&reason.into(), preferences, id, pages, Vec::new(), door),
+        Some(reason) => respond::denial(&reason.into(), preferences, id, brand, Vec::new(), door),
         None => {
             let failure = UpstreamFailure {
                 code: error.code(),
@@ -353,7 +353,7 @@ fn failure(
                 error: error.proxy_status(),
                 retry_after: None,
             };
-            respond::upstream_failure(&failure, preferences, id, pages, door)
+            respond::upstream_failure(&failure, preferences, id, brand, door)
         }
     }
 }

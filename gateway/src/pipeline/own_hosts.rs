@@ -83,7 +83,7 @@ pub(super) async fn why(
     let device = device.id();
     let preferences = Preferences::of(&head);
     let page = why::Why {
-        pages: &state.config.pages,
+        brand: &state.brand,
         device,
         refusals: &egress.refusals,
         form: &egress.form,
@@ -144,7 +144,7 @@ fn set_up(
     let files = egress.config.pac.iter().flat_map(|pac| &pac.files);
     let files: Vec<&str> = files.map(|file| file.name.as_str()).collect();
     let page = setup::Setup {
-        pages: &state.config.pages,
+        brand: &state.brand,
         facts: &facts,
         files: &files,
         file,

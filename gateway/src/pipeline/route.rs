@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::request::Parts;
-use http::{Response, Version};
+use http::{Method, Response, Version};
 use masugata_policy::Action;
 
 use super::asked::Asked;
@@ -74,6 +74,11 @@ pub(super) fn resolve(
         return Err(DenialReason::LoopDetected.into());
     }
     if let Some(response) = well_known::answer(state, head, &host, exchange.received_at) {
+        return Ok(Target::WellKnown(Box::new(response)));
+    }
+    if matches!(head.method, Method::GET | Method::HEAD)
+        && let Some(response) = state.brand.logo(head)
+    {
         return Ok(Target::WellKnown(Box::new(response)));
     }
     if let Some(egress) = &state.egress {

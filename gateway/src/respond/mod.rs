@@ -3,12 +3,15 @@
 //!
 //! The client learns the code, the request id, one sentence and what to do. Policy names and details stay in the record.
 
+mod brand;
 mod frame;
+mod logo;
 mod negotiate;
 mod page;
 mod problem;
 mod proxy_status;
 mod site;
+mod style;
 mod text;
 
 #[cfg(test)]
@@ -23,14 +26,15 @@ pub use negotiate::{Format, Language, Preferences};
 
 use masugata_policy::{Guidance, PostureFault};
 
-use crate::config::Pages;
 use crate::connection::Door;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::RequestId;
-use page::{POLICY, Page};
+use page::Page;
 use text::Words;
 
-pub(crate) use frame::{Escaped, Framed, policy};
+pub use brand::Brand;
+pub(crate) use brand::Powers;
+pub(crate) use frame::{Escaped, Framed, Host};
 use problem::Problem;
 
 /// An app or a site that did not answer as it should, in the words of its record.
@@ -52,7 +56,7 @@ pub fn denial(
     denial: &Denial,
     preferences: Preferences,
     id: RequestId,
-    pages: &Pages,
+    brand: &Brand,
     challenge: Vec<HeaderValue>,
     door: Door,
 ) -> Response<Bytes> {
@@ -75,7 +79,7 @@ pub fn denial(
         },
         preferences,
         id,
-        pages,
+        (brand, host_at(door)),
     );
     demand(response.status(), response.headers_mut(), challenge);
     denial_headers(response.headers_mut(), reason, preferences, door);
@@ -94,6 +98,14 @@ pub(crate) fn status_at(door: Door, reason: DenialReason) -> StatusCode {
         // RFC 9110 §15.5.20: a proxy never says 421.
         (Door::Egress, StatusCode::MISDIRECTED_REQUEST) => StatusCode::BAD_REQUEST,
         (_, status) => status,
+    }
+}
+
+/// In whose place a door answers.
+fn host_at(door: Door) -> Host {
+    match door {
+        Door::Ingress => Host::Ours,
+        Door::Egress => Host::Abroad,
     }
 }
 
@@ -138,7 +150,7 @@ pub fn upstream_failure(
     failure: &UpstreamFailure,
     preferences: Preferences,
     id: RequestId,
-    pages: &Pages,
+    brand: &Brand,
     door: Door,
 ) -> Response<Bytes> {
     let of = match door {
@@ -160,7 +172,7 @@ pub fn upstream_failure(
         },
         preferences,
         id,
-        pages,
+        (brand, host_at(door)),
     )
 }
 
@@ -233,7 +245,7 @@ fn render(
     answer: &Answer<'_>,
     preferences: Preferences,
     id: RequestId,
-    pages: &Pages,
+    (brand, host): (&Brand, Host),
 ) -> Response<Bytes> {
     let request_id = id.to_string();
     let retry_after = answer.retry_after.map(whole_seconds);
@@ -242,8 +254,8 @@ fn render(
         Format::Page => {
             let page = Page {
                 language: preferences.language,
-                organisation: &pages.organisation,
-                contact: pages.contact.as_deref(),
+                brand,
+                host,
                 title: answer.title,
                 what: answer.what,
                 remedy: answer.remedy,
@@ -266,7 +278,7 @@ fn render(
                 remedy: setting.and_then(|it| it.remedy).unwrap_or(answer.remedy),
                 attribute: setting.map(|it| it.word),
                 retry_after,
-                contact: pages.contact.as_deref(),
+                contact: brand.contact(),
             };
             ("application/problem+json", problem.render())
         }
@@ -287,7 +299,7 @@ fn render(
         headers.insert("grpc-status", HeaderValue::from(grpc_status(answer.status)));
         headers.insert("grpc-message", HeaderValue::from_static(answer.code));
     }
-    common_headers(headers, preferences);
+    common_headers(headers, brand, preferences);
     // RFC 9110 §9.3.2: HEAD gets the fields of GET.
     if !preferences.head_only {
         *response.body_mut() = Bytes::from(content);
@@ -307,14 +319,11 @@ fn grpc_status(status: StatusCode) -> u16 {
     }
 }
 
-fn common_headers(headers: &mut HeaderMap, preferences: Preferences) {
+fn common_headers(headers: &mut HeaderMap, brand: &Brand, preferences: Preferences) {
     negotiated_headers(headers, preferences);
     if preferences.format == Format::Page {
-        let policy = HeaderValue::from_str(&POLICY);
-        headers.insert(
-            header::CONTENT_SECURITY_POLICY,
-            policy.unwrap_or(HeaderValue::from_static("default-src 'none'")),
-        );
+        let policy = brand.policy(Powers::Still);
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::destination::name::{self, Suffix};
 use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
+use crate::respond::Brand;
 use crate::routes::HostModes;
 use crate::upstream::TlsTerms;
 
@@ -102,6 +103,8 @@ impl State {
             problems.0.extend(public_suffixes(&config, policies));
         }
 
+        let brand = problems.collect(load_brand(&config));
+
         let Problems(found) = problems;
         let (
             Some(policies),
@@ -111,7 +114,10 @@ impl State {
             Some(apps),
             Some(routes),
             Some(egress),
-        ) = (policies, trust, issuers, signer, apps, routes, egress)
+            Some(brand),
+        ) = (
+            policies, trust, issuers, signer, apps, routes, egress, brand,
+        )
         else {
             return Err(LoadError { problems: found });
         };
@@ -138,6 +144,7 @@ impl State {
             routes,
             apps,
             egress,
+            brand,
             policies,
             networks: Networks::build(&config.networks),
             zone: Zone::new(config.time_zone.clone()),
@@ -215,6 +222,13 @@ impl State {
                 missing.push(format!(
                     "no server certificate has the name `{host}` of app `{}`, so clients cannot reach it",
                     app.name
+                ));
+            }
+        }
+        for (name, whose) in self.config.people_hosts() {
+            if !is_covered(name, &names) {
+                missing.push(format!(
+                    "no server certificate has the name `{name}` {whose}, so clients cannot reach it"
                 ));
             }
         }
@@ -361,6 +375,13 @@ pub(crate) fn policy_files(path: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort_unstable();
     files
+}
+
+fn load_brand(config: &Config) -> Result<Brand, LoadError> {
+    Brand::load(&config.pages).map_err(|error| {
+        let file = config.pages.logo.as_deref().unwrap_or(&config.path);
+        problem(file, error.to_string(), Some(error.help()))
+    })
 }
 
 fn load_policies(config: &Config, previous: Option<&State>) -> Result<Arc<PolicySet>, LoadError> {

@@ -195,6 +195,7 @@ fn scripts(config: &Config, egress: &config::egress::Egress) -> Box<[Script]> {
         .chain(&egress.why_host)
         .chain(apps)
         .map(String::as_str)
+        .chain(config.people_hosts().map(|(host, _)| host))
         .collect();
     let script = |file: &config::egress::PacFile| {
         let text = pac::text(file, &own);

@@ -47,7 +47,7 @@ impl Builder<'_> {
             proxy_protocol_from,
             trusted_forwarders,
             bounds: bounds(raw.bounds.unwrap_or_default(), defaults::BOUNDS),
-            public_port: None,
+            public_port: raw.public_port,
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Builder, why_unreadable};
 use crate::config::egress::{Egress, FeedSource, FeedTrust, ResolverKind, signature_of};
+use crate::config::sign_in::{Client, ClientAuthentication};
 use crate::config::text::quoted;
 use crate::config::{Backend, CertificateFiles, Config, KeySource};
 
@@ -24,6 +25,10 @@ pub(super) enum Purpose {
     File,
     /// Read, and nobody else should.
     PrivateKey,
+    /// Read; a secret that is worth nothing once others can read it too.
+    Secret,
+    /// Read, and sent with pages.
+    Logo,
     /// A file or a directory.
     Policies,
     /// Written; its directory must exist.
@@ -37,7 +42,8 @@ impl Builder<'_> {
     pub(super) fn check_files(&mut self) {
         for used in std::mem::take(&mut self.files) {
             let fault = match used.purpose {
-                Purpose::File | Purpose::PrivateKey => readable(&used.path),
+                Purpose::File | Purpose::PrivateKey | Purpose::Secret => readable(&used.path),
+                Purpose::Logo => readable(&used.path).or_else(|| too_large(&used.path)),
                 Purpose::Policies if used.path.is_dir() => {
                     fs::read_dir(&used.path).err().map(|e| why_unreadable(&e))
                 }
@@ -49,7 +55,7 @@ impl Builder<'_> {
                 let message = format!("{} {fault}", quoted(&used.written));
                 let help = format!("looked for {}", used.path.display());
                 self.report.error(used.at, message, help);
-            } else if used.purpose == Purpose::PrivateKey {
+            } else if matches!(used.purpose, Purpose::PrivateKey | Purpose::Secret) {
                 self.check_key_mode(&used);
             }
         }
@@ -63,15 +69,18 @@ impl Builder<'_> {
         };
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            let message = format!(
-                "private key {} can be read by others (mode {mode:04o})",
+            let help = format!("run `chmod 600 {}`", used.path.display());
+            let exposed = format!(
+                "{} can be read by others (mode {mode:04o})",
                 quoted(&used.written)
             );
-            self.report.warning(
-                used.at,
-                message,
-                format!("run `chmod 600 {}`", used.path.display()),
-            );
+            if used.purpose == Purpose::Secret {
+                self.report
+                    .error(used.at, format!("secret {exposed}"), help);
+            } else {
+                self.report
+                    .warning(used.at, format!("private key {exposed}"), help);
+            }
         }
     }
 
@@ -85,6 +94,13 @@ fn readable(path: &Path) -> Option<String> {
         Ok(_) => File::open(path).err().map(|error| why_unreadable(&error)),
         Err(error) => Some(why_unreadable(&error)),
     }
+}
+
+/// Pages carry it; larger ones are photographs by mistake.
+fn too_large(path: &Path) -> Option<String> {
+    const MOST: u64 = 64 * 1024;
+    let bytes = fs::metadata(path).ok()?.len();
+    (bytes > MOST).then(|| format!("has {bytes} bytes, and a logo at most {MOST}"))
 }
 
 fn no_place(path: &Path) -> Option<String> {
@@ -121,6 +137,9 @@ pub(super) fn of(config: &Config) -> Vec<PathBuf> {
             KeySource::BuiltIn => {}
             KeySource::Discovery { authority, .. } => files.extend(authority.clone()),
         }
+        if let Some(client) = &issuer.sign_in {
+            of_client(client, &mut files);
+        }
     }
     for app in &config.apps {
         if let Backend::Proxy(upstream) = &app.backend {
@@ -131,12 +150,29 @@ pub(super) fn of(config: &Config) -> Vec<PathBuf> {
         }
     }
     files.extend(config.assertion.key.clone());
+    files.extend(config.pages.logo.clone());
+    if let Some(provider) = &config.identity_provider {
+        files.extend(provider.breached_passwords.clone());
+    }
+    if let Some(scim) = &config.scim {
+        files.extend(scim.tokens.iter().cloned());
+    }
     if let Some(egress) = &config.egress {
         of_egress(egress, &mut files);
     }
     files.sort();
     files.dedup();
     files
+}
+
+fn of_client(client: &Client, files: &mut Vec<PathBuf>) {
+    match &client.authentication {
+        ClientAuthentication::SecretBasic(file)
+        | ClientAuthentication::SecretPost(file)
+        | ClientAuthentication::PrivateKey { file, .. } => files.push(file.clone()),
+        ClientAuthentication::BuiltIn => {}
+    }
+    files.extend(client.group_names.clone());
 }
 
 fn of_egress(egress: &Egress, files: &mut Vec<PathBuf>) {

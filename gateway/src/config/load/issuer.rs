@@ -1,11 +1,11 @@
 //! `[[issuer]]`, `[[service]]` and `[[network]]`.
 
+use super::preset::{self, Ways};
+use super::sign_in::Of;
 use super::{Builder, Named, Purpose, every, value_or, values};
+use crate::config::sign_in::Preset;
 use crate::config::text::{AcrValue, ClaimPath, Text, quoted};
 use crate::config::{ClaimNames, Issuer, KeySource, Network, ServiceAccount, defaults, raw};
-
-/// What principals of service accounts have as their issuer; an issuer of that name could speak for them.
-const RESERVED: &str = "certificate";
 
 impl Builder<'_> {
     pub(super) fn issuers(&mut self, raw: Vec<raw::Issuer>) -> Named<Issuer> {
@@ -25,6 +25,12 @@ impl Builder<'_> {
             .map(|url| (url.value.0.as_str(), url.span.start))
             .collect();
         self.no_duplicates("issuer with the identifier", urls);
+        let clients = raw.iter().filter_map(|issuer| issuer.sign_in.as_ref());
+        let domains = clients.flat_map(|client| client.value.email_domains.iter().flatten());
+        let domains: Vec<_> = domains
+            .map(|domain| (domain.value.0.as_str(), domain.span.start))
+            .collect();
+        self.no_duplicates("provider for addresses in", domains);
         Named {
             items: every(raw.into_iter().map(|issuer| self.issuer(issuer))),
             names: kept,
@@ -33,21 +39,14 @@ impl Builder<'_> {
 
     fn issuer(&mut self, raw: raw::Issuer) -> Option<Issuer> {
         let at = raw.name.as_ref().map_or(0, |name| name.span.start);
-        if raw
-            .name
-            .as_ref()
-            .is_some_and(|name| name.value.0 == RESERVED)
-        {
-            let help =
-                "service accounts have this issuer in policies and records; choose another name"
-                    .to_owned();
-            self.report
-                .error(at, format!("the name `{RESERVED}` is taken"), help);
-        }
+        let name = raw.name.as_ref().map_or("", |name| name.value.0.as_str());
+        self.check_not_reserved(name, at);
+        let preset = raw.preset.as_ref().map(|preset| preset.value.0);
+        let ways = preset::ways(preset, raw.sign_in.is_some());
+        self.check_use(&raw, preset, at);
         let keys = self.key_source(raw.jwks_file, raw.discovery);
         let out_of_band = raw.multi_factor_out_of_band.filter(|at| at.value);
         if let Some(out_of_band) = &out_of_band {
-            let name = raw.name.as_ref().map_or("", |name| name.value.0.as_str());
             let message = format!(
                 "every user of {} counts as having used several factors",
                 quoted(name)
@@ -56,34 +55,97 @@ impl Builder<'_> {
             self.report
                 .warning(out_of_band.span.start, message, help.to_owned());
         }
-        let acr = |values: Vec<AcrValue>| values.into_iter().map(|value| value.0).collect();
+        let acr = |written: Option<Vec<Text<AcrValue>>>, known: &[&str]| -> Vec<String> {
+            written.map_or_else(
+                || known.iter().map(|&value| value.to_owned()).collect(),
+                |list| list.into_iter().map(|text| text.value.0).collect(),
+            )
+        };
+        let acr_multi_factor = acr(raw.acr_multi_factor, ways.acr_multi_factor);
+        let acr_phishing_resistant = acr(raw.acr_phishing_resistant, ways.acr_phishing_resistant);
+        let client = raw.sign_in.map(|client| {
+            let of = Of {
+                name,
+                issuer: raw.issuer.as_ref(),
+                preset,
+                ways: &ways,
+                can_ask: !(acr_multi_factor.is_empty() && acr_phishing_resistant.is_empty()),
+                out_of_band: out_of_band.is_some(),
+            };
+            self.client(client, &of)
+        });
         let algorithms = raw.algorithms.map_or_else(
-            || defaults::ALGORITHMS.to_vec(),
+            || ways.algorithms.to_vec(),
             |list| list.into_iter().map(|text| text.value.0).collect(),
         );
         let token_types = raw.token_types.map_or_else(
-            || vec![defaults::TOKEN_TYPE.to_owned()],
+            || ways.token_types.iter().map(|&one| one.to_owned()).collect(),
             |list| list.into_iter().map(|text| text.value.0).collect(),
         );
         Some(Issuer {
             name: raw.name?.value.0,
             issuer: raw.issuer?.value.0,
-            audiences: raw
-                .audiences?
+            audiences: values(raw.audiences.map(|list| list.value))
                 .into_iter()
-                .map(|text| text.value.0)
+                .map(|audience| audience.0)
                 .collect(),
             algorithms,
             keys,
             token_types,
-            claims: claims(raw.claims.unwrap_or_default()),
-            acr_multi_factor: acr(values(raw.acr_multi_factor)),
-            acr_phishing_resistant: acr(values(raw.acr_phishing_resistant)),
+            claims: claims(raw.claims.unwrap_or_default(), &ways),
+            acr_multi_factor,
+            acr_phishing_resistant,
             multi_factor_out_of_band: out_of_band.is_some(),
             leeway: value_or(raw.leeway, defaults::LEEWAY),
             max_token_lifetime: value_or(raw.max_token_lifetime, defaults::MAX_TOKEN_LIFETIME),
-            sign_in: None,
+            sign_in: match client {
+                Some(client) => Some(client?),
+                None => None,
+            },
         })
+    }
+
+    /// What an issuer is there for, and what that needs.
+    fn check_use(&mut self, raw: &raw::Issuer, preset: Option<Preset>, at: usize) {
+        let name = raw.name.as_ref().map_or("", |name| name.value.0.as_str());
+        if let Some(list) = raw.audiences.as_ref().filter(|list| list.value.is_empty()) {
+            self.report.error(
+                list.span.start,
+                format!("`audiences` in `[[issuer]]` of {} is empty", quoted(name)),
+                "name at least one".to_owned(),
+            );
+        }
+        match (&raw.audiences, &raw.sign_in) {
+            (None, None) => self.report.error(
+                at,
+                format!(
+                    "issuer {} has neither `audiences` nor `[issuer.sign_in]`",
+                    quoted(name)
+                ),
+                "write `audiences` to accept access tokens, `[issuer.sign_in]` to let people sign in with a browser, or both"
+                    .to_owned(),
+            ),
+            (Some(_), Some(_)) if preset == Some(Preset::Okta) => {
+                let user = raw.claims.as_ref().and_then(|claims| claims.user.as_ref());
+                if user.is_none() {
+                    self.report.error(
+                        at,
+                        format!("{} does not say what identifies people in both kinds of tokens", quoted(name)),
+                        "Okta's ID Tokens have the user's id in `sub`, its access tokens in `uid`; add a claim `uid` to ID Tokens and write `claims.user = \"uid\"`"
+                            .to_owned(),
+                    );
+                }
+            }
+            (Some(_), _) | (_, Some(_)) => {}
+        }
+        if let (Some(file), Some(_)) = (&raw.jwks_file, &raw.sign_in) {
+            self.report.error(
+                file.span.start,
+                "`jwks_file` does not say where people sign in",
+                "leave it out: endpoints and keys are read from the provider's discovery document"
+                    .to_owned(),
+            );
+        }
     }
 
     fn key_source(
@@ -180,16 +242,16 @@ impl Builder<'_> {
     }
 }
 
-fn claims(raw: raw::Claims) -> ClaimNames {
+fn claims(raw: raw::Claims, ways: &Ways) -> ClaimNames {
     let path = |text: Option<Text<ClaimPath>>, default: &str| {
         text.map_or_else(|| default.to_owned(), |text| text.value.0)
     };
     ClaimNames {
-        user: path(raw.user, defaults::CLAIM_USER),
+        user: path(raw.user, ways.user),
         require_verified_email: raw.require_verified_email.is_none_or(|at| at.value),
         name: path(raw.name, defaults::CLAIM_NAME),
         groups: path(raw.groups, defaults::CLAIM_GROUPS),
-        roles: path(raw.roles, defaults::CLAIM_ROLES),
+        roles: path(raw.roles, ways.roles),
         group_prefix: raw
             .group_prefix
             .map(|text| text.value.0)

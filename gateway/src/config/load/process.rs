@@ -144,16 +144,25 @@ impl Builder<'_> {
             lifetime: value_or(raw.lifetime, defaults::ASSERTION_LIFETIME),
         }
     }
-}
 
-pub(super) fn pages(raw: raw::Pages) -> Pages {
-    Pages {
-        organisation: raw
-            .organisation
-            .map_or_else(|| defaults::ORGANISATION.to_owned(), |text| text.value.0),
-        contact: raw.contact.map(|text| text.value.0),
-        logo: None,
-        colour: None,
+    pub(super) fn pages(&mut self, raw: raw::Pages) -> Pages {
+        if let Some(logo) = &raw.logo
+            && !(logo.value.0.ends_with(".svg") || logo.value.0.ends_with(".png"))
+        {
+            self.report.error(
+                logo.span.start,
+                format!("{} is neither `.svg` nor `.png`", quoted(&logo.value.0)),
+                "the ending says what browsers are told".to_owned(),
+            );
+        }
+        Pages {
+            organisation: raw
+                .organisation
+                .map_or_else(|| defaults::ORGANISATION.to_owned(), |text| text.value.0),
+            contact: raw.contact.map(|text| text.value.0),
+            logo: raw.logo.map(|path| self.file(&path, Purpose::Logo)),
+            colour: raw.colour.map(|colour| colour.value.0),
+        }
     }
 }
 

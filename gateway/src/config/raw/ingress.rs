@@ -20,6 +20,10 @@ pub struct Ingress {
     /// Addresses and ports to listen on, IPv4 and IPv6 separately.
     #[schemars(required, extend("minItems" = 1))]
     pub listen: Option<Vec<Text<SocketAddr>>>,
+    /// Port that browsers use, where something in front of the gateway forwards it. Not written: that of the first address
+    /// of `listen`.
+    #[schemars(extend("minimum" = 1, "maximum" = 65535))]
+    pub public_port: Option<u16>,
     /// CRYPTREC profile: which TLS versions, suites, groups and key strengths are accepted. `cryptrec-high` shuts out
     /// clients that only speak TLS 1.2.
     #[schemars(extend("default" = defaults::TLS_PROFILE.word()))]

@@ -7,7 +7,9 @@ use jsonwebtoken::Algorithm;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::sign_in::Client;
 use crate::config::defaults;
+use crate::config::sign_in::Preset;
 use crate::config::text::{
     AcrValue, At, ClaimPath, FilePath, IssuerUrl, Name, PlainText, Text, TokenType,
     Vocabulary as _, Word, duration_text,
@@ -24,10 +26,15 @@ pub struct Issuer {
     /// The issuer's identifier, compared byte for byte with `iss` in tokens and with the discovery document.
     #[schemars(required)]
     pub issuer: Option<Text<IssuerUrl>>,
-    /// Accepted audiences: at least one must be in the token's `aud`. Tokens made for others are refused.
-    #[schemars(required, extend("minItems" = 1))]
-    pub audiences: Option<Vec<Text<PlainText>>>,
-    /// Accepted signature algorithms; asymmetric only. Name fewer where the provider uses one.
+    /// The product, which fills in what is not written: claims, types of tokens, algorithms, `acr` values, and how it is
+    /// asked for more. Not written: the defaults below, for a provider that follows the standards.
+    pub preset: Option<Text<Word<Preset>>>,
+    /// How people sign in there with a browser. Not written: only access tokens of this issuer are accepted.
+    pub sign_in: Option<At<Client>>,
+    /// Accepted audiences of access tokens: at least one must be in `aud`. Tokens made for others are refused. Not
+    /// written: none is accepted, and `[issuer.sign_in]` must be there.
+    pub audiences: Option<At<Vec<Text<PlainText>>>>,
+    /// Accepted signature algorithms; asymmetric only. Name fewer where the provider uses one, as presets do.
     #[schemars(extend("default" = defaults::ALGORITHMS.map(|algorithm| algorithm.word()), "minItems" = 1))]
     pub algorithms: Option<Vec<Text<Word<Algorithm>>>>,
     /// File with the issuer's keys (JWKS), read anew when it changes. Instead of `[issuer.discovery]`.
@@ -35,16 +42,19 @@ pub struct Issuer {
     /// How the issuer's keys are fetched: OpenID discovery or RFC 8414 metadata below its identifier. This is what
     /// happens when `jwks_file` is not written; the table changes its details.
     pub discovery: Option<Discovery>,
-    /// Accepted `typ` in token headers, without `application/`. Add `jwt` for providers that do not follow RFC 9068.
+    /// Accepted `typ` in token headers, without `application/`. Add `jwt` for providers that do not follow RFC 9068,
+    /// as presets do.
     #[schemars(extend("default" = [defaults::TOKEN_TYPE], "minItems" = 1))]
     pub token_types: Option<Vec<Text<TokenType>>>,
     /// Which claims mean what.
     pub claims: Option<Claims>,
-    /// `acr` values that count as multi-factor authentication, beside what `amr` tells.
+    /// `acr` values that count as multi-factor authentication, beside what `amr` tells; the provider is asked for the
+    /// first of them where an app demands that. Presets bring theirs.
     #[schemars(extend("default" = ([] as [&str; 0])))]
     pub acr_multi_factor: Option<Vec<Text<AcrValue>>>,
-    /// `acr` values that count as phishing-resistant, and so as multi-factor. Empty unless written: `phr` alone says
-    /// nothing about the number of factors.
+    /// `acr` values that count as phishing-resistant, and so as multi-factor. The provider is asked
+    /// for them where an app demands that. Empty unless written, or brought by the preset `okta`: `phr` alone says nothing
+    /// about the number of factors.
     #[schemars(extend("default" = ([] as [&str; 0])))]
     pub acr_phishing_resistant: Option<Vec<Text<AcrValue>>>,
     /// The provider enforces multi-factor authentication for everybody but does not say so in tokens. Your word for it

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::defaults;
 use crate::config::text::{
-    At, FilePath, Name, PlainText, Text, Vocabulary as _, Word, duration_text,
+    At, Colour, FilePath, Name, PlainText, Text, Vocabulary as _, Word, duration_text,
 };
 use crate::config::{LimitKey, LimitMode, LogFormat, OnOverflow};
 
@@ -129,6 +129,11 @@ pub struct Pages {
     pub organisation: Option<Text<PlainText>>,
     /// Whom to ask for help, telephone included; shown on every page of refusal.
     pub contact: Option<Text<PlainText>>,
+    /// File with a logo shown beside the name, `.svg` or `.png`, at most 64 KiB. Not written: the name alone.
+    pub logo: Option<Text<FilePath>>,
+    /// Colour of buttons and links. Not written: Masugata's blue. A shade that can be read is made of it for light and for
+    /// dark.
+    pub colour: Option<Text<Colour>>,
 }
 
 /// Matters of the whole process.

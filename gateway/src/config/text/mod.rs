@@ -8,6 +8,7 @@ mod address;
 mod egress;
 mod http;
 mod quantity;
+mod sign_in;
 mod words;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ pub use self::http::{
     StatusRange, TokenType,
 };
 pub use self::quantity::{Size, Unlimited, duration_text, size_text};
+pub use self::sign_in::{Colour, Scope};
 pub use self::words::{Vocabulary, Word, refused_word};
 
 pub(crate) use self::address::is_loopback;
@@ -191,6 +193,8 @@ pub(crate) fn check_of(kind: &str) -> Option<Check> {
         entry::<AcrValue>(),
         entry::<ClaimPath>(),
         entry::<TokenType>(),
+        entry::<Scope>(),
+        entry::<Colour>(),
         entry::<crate::inventory::Instant>(),
         entry::<crate::inventory::Version>(),
         entry::<crate::inventory::Identity>(),

@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{Fault, Written};
 use crate::config::egress::{CredentialWay, Ech, FeedEffect, FeedFormat, Mode, ResolverMode};
+use crate::config::sign_in::{AssuranceRequest, Overage, Preset, Pushed, ScimUser, SecretWay};
 use crate::config::{
     ClientCertificateMode, LimitKey, LimitMode, LogFormat, OnOverflow, TlsProfile, UpstreamProtocol,
 };
@@ -345,6 +346,114 @@ impl Vocabulary for FeedEffect {
             Self::Allow,
             "takes the categories of all lists away again",
         ),
+    ];
+}
+
+impl Vocabulary for Preset {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "keycloak",
+            Self::Keycloak,
+            "Keycloak: access tokens of type `jwt`, roles in `realm_access.roles`, asks for `acr` as an essential claim; \
+             write `acr_multi_factor` as the realm maps its levels",
+        ),
+        (
+            "entra-id",
+            Self::EntraId,
+            "Microsoft Entra ID: people are known by `oid`, `tid` must be the tenant of `issuer`, RS256, access tokens of \
+             type `jwt`, asks for `acrs`, too many groups are fetched from Microsoft Graph; write `acr_multi_factor` with \
+             the authentication contexts (`c1`) that Conditional Access ties to factors",
+        ),
+        (
+            "okta",
+            Self::Okta,
+            "Okta: RS256, access tokens without a type or of type `jwt`, asks with `acr_values`; \
+             `urn:okta:loa:2fa:any` is multi-factor, `phr` and `phrh` are phishing-resistant; people are known by `sub` \
+             where they sign in with a browser, and by `uid` where only access tokens are accepted",
+        ),
+        (
+            "google",
+            Self::Google,
+            "Google Workspace: RS256, no groups, cannot be asked for more; write `required_claims.hd`, and \
+             `multi_factor_out_of_band` if 2-Step Verification is enforced for everybody",
+        ),
+        (
+            "auth0",
+            Self::Auth0,
+            "Auth0: RS256, asks with `acr_values`; \
+             `http://schemas.openid.net/pape/policies/2007/06/multi-factor` is multi-factor",
+        ),
+    ];
+}
+
+impl Vocabulary for SecretWay {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "basic",
+            Self::Basic,
+            "in the `Authorization` header (`client_secret_basic`)",
+        ),
+        ("post", Self::Post, "in the body (`client_secret_post`)"),
+    ];
+}
+
+impl Vocabulary for AssuranceRequest {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("acr-values", Self::AcrValues, "with `acr_values`"),
+        (
+            "essential-acr",
+            Self::EssentialAcr,
+            "with `acr` as an essential claim",
+        ),
+        (
+            "essential-acrs",
+            Self::EssentialAcrs,
+            "with `acrs` as an essential claim, as Entra ID wants it",
+        ),
+        (
+            "nothing",
+            Self::Nothing,
+            "it cannot be asked; `max_age` and `prompt` only",
+        ),
+    ];
+}
+
+impl Vocabulary for Pushed {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("offered", Self::Offered, "where the provider offers it"),
+        (
+            "required",
+            Self::Required,
+            "a provider that does not offer it is refused",
+        ),
+        ("never", Self::Never, "not even where it is offered"),
+    ];
+}
+
+impl Vocabulary for Overage {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "refuse",
+            Self::Refuse,
+            "sign-in fails: leaving groups out could silence a policy that forbids",
+        ),
+        (
+            "userinfo",
+            Self::UserInfo,
+            "fetch them from the UserInfo endpoint",
+        ),
+        (
+            "microsoft-graph",
+            Self::MicrosoftGraph,
+            "fetch them from Microsoft Graph with the person's own access token",
+        ),
+    ];
+}
+
+impl Vocabulary for ScimUser {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("external-id", Self::ExternalId, "`externalId`"),
+        ("user-name", Self::UserName, "`userName`"),
     ];
 }
 

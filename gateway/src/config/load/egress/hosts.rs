@@ -21,23 +21,15 @@ impl Builder<'_> {
         ingress: Option<&mut Ingress>,
     ) -> Vec<String> {
         let written: Vec<_> = [name, why, pac].into_iter().flatten().collect();
+        let others = self.own_hosts.clone();
         let hosts = written
             .iter()
+            .copied()
+            .chain(&others)
             .map(|host| (host.value.0.as_str(), host.span.start));
         self.no_duplicates("use of the host", hosts);
         for host in &written {
-            let app = apps.iter().find(|app| app.hosts.contains(&host.value.0));
-            if let Some(app) = app {
-                self.report.error(
-                    host.span.start,
-                    format!(
-                        "{} is a host of app {}",
-                        quoted(&host.value.0),
-                        quoted(&app.name)
-                    ),
-                    "give it a host name of its own".to_owned(),
-                );
-            }
+            self.check_no_host_of_app(host, apps);
         }
         self.check_app_names(apps, name.map_or(0, |name| name.span.start));
         if let Some(ingress) = ingress {
@@ -54,7 +46,8 @@ impl Builder<'_> {
             // Before the others: the first that names the host counts.
             ingress.client_certificates.splice(0..0, rules);
         }
-        let written = written.iter().map(|host| &host.value.0);
+        let written = written.into_iter().chain(&others);
+        let written = written.map(|host| &host.value.0);
         let of_apps = apps.iter().flat_map(|app| &app.hosts);
         written.chain(of_apps).cloned().collect()
     }
@@ -69,7 +62,7 @@ impl Builder<'_> {
         }
     }
 
-    fn host_mode(
+    pub(in crate::config::load) fn host_mode(
         &mut self,
         host: &Text<HostName>,
         mode: ClientCertificateMode,
