@@ -28,6 +28,7 @@ use crate::limits::lockout::Lockout;
 use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
+use crate::people::{Basis, People, PeopleError};
 use crate::reload::{self, Reloaded};
 use crate::state::State;
 use crate::view::{self, View};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     /// By door: ingress, egress.
     admission: [Arc<Admission>; 2],
     pub(crate) lockout: Lockout,
+    /// Who is provisioned; there is one wherever there is a `store`.
+    pub(crate) people: Option<Arc<People>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
@@ -85,13 +88,16 @@ impl Shared {
     }
 
     pub(crate) fn replace_state(&self, state: State) {
+        if let Some(people) = &self.people {
+            people.rest_on(Basis::of(&state.config));
+        }
         self.state.store(Arc::new(state));
         self.changed();
         self.reloaded.notify_one();
     }
 
     /// What lasting exchanges were permitted by may be another now.
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -156,6 +162,9 @@ pub enum StartError {
     /// The record cannot be opened; without it nothing may be let through.
     #[error("cannot open the audit log: {0}")]
     Audit(#[from] crate::audit::sink::AuditError),
+    /// The directory of provisioned people: going on without it would let everybody back in who was deactivated.
+    #[error("cannot open the directory of people: {0}")]
+    People(#[from] PeopleError),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -212,6 +221,14 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
         };
         let state = State::build(loaded, None, &environment)?;
+        let people = match &config.store {
+            Some(store) => Some(Arc::new(People::open(
+                store,
+                Basis::of(&config),
+                &*entropy,
+            )?)),
+            None => None,
+        };
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
         let shared = Arc::new(Shared {
@@ -223,6 +240,7 @@ impl Gateway {
                 .map(|door| Admission::new(state.bounds(door), &*entropy)),
             state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
+            people,
             clock,
             entropy,
             metrics,

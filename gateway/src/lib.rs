@@ -9,6 +9,7 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub(crate) mod control;
 pub mod demo;
 pub mod denial;
 pub mod destination;
@@ -29,6 +30,7 @@ pub mod reload;
 pub mod relying_party;
 pub mod respond;
 pub mod routes;
+mod scim;
 #[allow(dead_code, unused_imports, reason = "being built")]
 mod session;
 #[allow(dead_code, unused_imports, reason = "being built")]

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ahash::AHashMap;
 
 use crate::capability::Entropy;
+use crate::config::Config;
 use crate::config::sign_in::ScimUser;
 
 pub use record::{Email, Former, Group, Person};
@@ -51,6 +52,29 @@ pub struct Basis {
     pub group_prefix: Box<str>,
 }
 
+impl Basis {
+    /// As configured. Accounts of the built-in provider are known by their user names.
+    pub fn of(config: &Config) -> Option<Self> {
+        let scim = config.scim.as_ref()?;
+        let mut issuers = config.issuers.iter();
+        let issuer = issuers.find(|issuer| issuer.name == scim.issuer);
+        let own = config.identity_provider.as_ref();
+        let built_in = own.is_some_and(|own| own.name == scim.issuer);
+        Some(Self {
+            issuer: scim.issuer.as_str().into(),
+            user: if built_in {
+                ScimUser::UserName
+            } else {
+                scim.user
+            },
+            group_prefix: issuer
+                .map(|issuer| issuer.claims.group_prefix.as_str())
+                .unwrap_or_default()
+                .into(),
+        })
+    }
+}
+
 /// Why a change is not made.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -72,6 +96,7 @@ pub struct People {
     /// Moves after each change that a decision may depend on.
     revision: AtomicU64,
     inactive: AtomicU64,
+    changing: tokio::sync::Mutex<()>,
     directory: Mutex<Directory>,
 }
 
@@ -138,6 +163,7 @@ impl People {
             table: Table::new(entropy),
             revision: AtomicU64::new(1),
             inactive: AtomicU64::new(0),
+            changing: tokio::sync::Mutex::new(()),
             directory: Mutex::new(known),
         };
         people.turn().publish_all();
@@ -166,6 +192,11 @@ impl People {
             turn.directory.basis = basis;
             turn.publish_all();
         }
+    }
+
+    /// For whoever has to wait between looking and writing: the next change begins when this is given back.
+    pub async fn one_at_a_time(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Takes the turn: one at a time looks and writes. Blocks.
@@ -234,7 +265,7 @@ impl Turn<'_> {
     /// [`Refused`]; nothing is changed then.
     pub fn put_person(&mut self, person: Person) -> Result<Arc<Person>, Refused> {
         let before = self.directory.persons.get(&person.id).cloned();
-        self.check_person(&person, before.as_deref())?;
+        self.check_person(&person)?;
         let former = before.as_deref().and_then(|old| old.lost_names(&person));
         let number = self.directory.former.len() as u64;
         self.directory.store.write(|batch| {
@@ -351,9 +382,14 @@ impl Turn<'_> {
         Some(format!("{}/{name}", basis.issuer))
     }
 
-    fn check_person(&self, person: &Person, before: Option<&Person>) -> Result<(), Refused> {
+    /// Whether [`Turn::put_person`] would take it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_person(&self, person: &Person) -> Result<(), Refused> {
         let directory = &*self.directory;
-        if before.is_none() && directory.persons.len() + directory.former.len() >= MOST_PEOPLE {
+        let known = directory.persons.contains_key(&person.id);
+        if !known && directory.persons.len() + directory.former.len() >= MOST_PEOPLE {
             return Err(Refused::Full("people"));
         }
         let is_other = |id: Option<&Box<str>>| id.is_some_and(|id| *id != person.id);

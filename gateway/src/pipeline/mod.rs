@@ -39,6 +39,7 @@ use crate::gateway::Shared;
 use crate::issuer::challenge;
 use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
+use crate::scim;
 use crate::state::{AppState, Backend, State};
 
 use asked::Asked;
@@ -196,6 +197,14 @@ async fn examine(
             Target::App(routed) => routed,
             Target::WellKnown(response) => {
                 // Public, and governed by no policy; recorded like everything else.
+                trail
+                    .permitted(Arc::default(), None)
+                    .map_err(|_full| DenialReason::AuditUnavailable)?;
+                return Ok(Examined::WellKnown(response));
+            }
+            Target::Scim(exchange) => {
+                let answer = Box::pin(scim::answer(shared, state, exchange, facts));
+                let response = Box::new(answer.await?);
                 trail
                     .permitted(Arc::default(), None)
                     .map_err(|_full| DenialReason::AuditUnavailable)?;

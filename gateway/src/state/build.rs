@@ -20,6 +20,7 @@ use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
 use crate::respond::Brand;
 use crate::routes::HostModes;
+use crate::scim;
 use crate::upstream::TlsTerms;
 
 impl State {
@@ -51,6 +52,12 @@ impl State {
             &*environment.entropy,
         );
         let issuers = problems.collect(issuers.map_err(|problems| LoadError { problems }));
+        let scim = problems.collect(scim::Keys::build(
+            &config,
+            issuers.as_ref(),
+            &environment.clock,
+            &*environment.entropy,
+        ));
         let signer = AssertionSigner::build(
             &config.assertion,
             previous.map(|state| &state.signer),
@@ -115,8 +122,9 @@ impl State {
             Some(routes),
             Some(egress),
             Some(brand),
+            Some(scim),
         ) = (
-            policies, trust, issuers, signer, apps, routes, egress, brand,
+            policies, trust, issuers, signer, apps, routes, egress, brand, scim,
         )
         else {
             return Err(LoadError { problems: found });
@@ -140,6 +148,7 @@ impl State {
             ),
             inventory: Arc::new(inventory),
             issuers,
+            scim,
             services: services(&config),
             routes,
             apps,
