@@ -3,8 +3,6 @@
 //! arrives, `now` in milliseconds and a [`Random`]. The only files are those in the directory given to
 //! [`Accounts::open`].
 
-#![allow(dead_code, reason = "the bodies follow in the next commit")]
-
 pub mod accounts;
 pub mod event;
 pub mod factors;

@@ -1,6 +1,17 @@
 //! What people prove themselves with: passkeys, passwords, codes of an app, recovery codes.
 
+mod api;
+pub(crate) mod breached;
+pub(crate) mod ceremony;
+mod change;
+pub(crate) mod keys;
+mod passkey;
+pub(crate) mod password;
+mod qr;
+pub(crate) mod recovery;
 mod refusal;
+mod sign_in;
+pub(crate) mod totp;
 
 use secrecy::SecretString;
 
@@ -15,7 +26,47 @@ pub struct Proved {
     at: i64,
 }
 
+/// How somebody proved themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// A passkey that cannot leave its authenticator, and verified the person.
+    BoundPasskey,
+    /// One that is copied between devices.
+    SyncedPasskey,
+    PasswordAndCode,
+    Password,
+}
+
+impl Proof {
+    pub(crate) fn amr(self) -> &'static [&'static str] {
+        match self {
+            Self::BoundPasskey => &["hwk", "pop", "user", "mfa"],
+            Self::SyncedPasskey => &["swk", "pop", "user", "mfa"],
+            Self::PasswordAndCode => &["pwd", "otp", "mfa"],
+            Self::Password => &["pwd"],
+        }
+    }
+
+    /// OpenID EAP ACR Values 1.0 for passkeys; `phrh` would take an attestation.
+    fn acr(self) -> &'static str {
+        match self {
+            Self::BoundPasskey | Self::SyncedPasskey => "phr",
+            Self::PasswordAndCode => "mfa",
+            Self::Password => "pwd",
+        }
+    }
+}
+
 impl Proved {
+    pub(crate) fn by(proof: Proof, account: &str, at: i64) -> Self {
+        Self {
+            account: account.into(),
+            amr: proof.amr(),
+            acr: proof.acr(),
+            at,
+        }
+    }
+
     /// The account's id.
     pub fn account(&self) -> &str {
         &self.account
