@@ -22,6 +22,7 @@ use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
 use crate::config::{Config, Loaded};
 use crate::connection::Door;
+use crate::control::socket::{self, ControlError, Listening};
 use crate::exchange::RequestId;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
@@ -165,6 +166,8 @@ pub enum StartError {
     /// The directory of provisioned people: going on without it would let everybody back in who was deactivated.
     #[error("cannot open the directory of people: {0}")]
     People(#[from] PeopleError),
+    #[error("cannot be administered: {0}")]
+    Control(#[from] ControlError),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -276,6 +279,11 @@ impl Gateway {
             let sweep =
                 Arc::clone(&door.tunnels).sweep(shared.changed.subscribe(), background.clone());
             tasks.spawn(sweep);
+        }
+        if let Some(store) = &config.store {
+            let control = Listening::bind(store)?;
+            let serve = socket::serve(control, Arc::clone(&shared), background.clone());
+            tasks.spawn(serve);
         }
         for (listener, door) in doors {
             tasks.spawn(listener::accept(Arc::clone(&shared), listener, door));

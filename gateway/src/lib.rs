@@ -9,7 +9,7 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod connection;
-pub(crate) mod control;
+pub mod control;
 pub mod demo;
 pub mod denial;
 pub mod destination;

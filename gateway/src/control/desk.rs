@@ -22,6 +22,8 @@ pub(crate) struct Desk {
     pub(crate) accounts: Option<Accounts>,
     /// Puts on record.
     pub(crate) record: Arc<dyn Fn(Person) + Send + Sync>,
+    /// Puts on record what an operator's rights were used for: kind and detail.
+    pub(crate) operation: Arc<dyn Fn(&'static str, String) + Send + Sync>,
     /// Says that lasting exchanges are to be asked about again, now.
     pub(crate) changed: Arc<dyn Fn() + Send + Sync>,
     /// Of the configuration in force.
@@ -42,11 +44,13 @@ impl Shared {
     /// What administration acts on now.
     pub(crate) fn desk(self: &Arc<Self>, state: &State) -> Desk {
         let (auditor, shared) = (self.auditor.clone(), Arc::clone(self));
+        let operations = Arc::clone(self);
         Desk {
             people: self.people.clone(),
             sessions: None,
             accounts: None,
             record: Arc::new(move |person| auditor.person(person)),
+            operation: Arc::new(move |kind, detail| operations.record(kind, detail)),
             changed: Arc::new(move || shared.changed()),
             generation: state.generation,
         }

@@ -322,7 +322,7 @@ impl Clerk {
 
 fn of_account(error: AccountError) -> ScimError {
     match error {
-        AccountError::Exists(_) | AccountError::Used(_) => {
+        AccountError::Exists(_) | AccountError::Used(_) | AccountError::ExternalId(_) => {
             ScimError::of(Kind::Uniqueness, error.to_string())
         }
         AccountError::Invalid { .. } => ScimError::value(error.to_string()),
