@@ -24,12 +24,14 @@ use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
 use crate::config::{Config, Loaded};
 use crate::connection::Door;
+use crate::control::socket::{self, ControlError, Listening};
 use crate::exchange::RequestId;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
 use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
+use crate::people::{Basis, People, PeopleError, Standing};
 use crate::reload::{self, Reloaded};
 use crate::session::{Ended, Sessions, StoreError, Which};
 use crate::sign_in::{UnderWay, record, refresh};
@@ -65,6 +67,8 @@ pub(crate) struct Shared {
     /// By door: ingress, egress.
     admission: [Arc<Admission>; 2],
     pub(crate) lockout: Lockout,
+    /// Who is provisioned; there is one wherever there is a `store`.
+    pub(crate) people: Option<Arc<People>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
@@ -92,13 +96,16 @@ impl Shared {
     }
 
     pub(crate) fn replace_state(&self, state: State) {
+        if let Some(people) = &self.people {
+            people.rest_on(Basis::of(&state.config));
+        }
         self.state.store(Arc::new(state));
         self.changed();
         self.reloaded.notify_one();
     }
 
     /// What lasting exchanges were permitted by may be another now.
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -147,8 +154,9 @@ impl Shared {
     }
 
     /// Whether the person's account is disabled where accounts are kept.
-    pub(crate) fn is_inactive(&self, _principal: &Principal) -> bool {
-        false
+    pub(crate) fn is_inactive(&self, principal: &Principal) -> bool {
+        let standing = self.people.as_ref().map(|people| people.standing(principal.id()));
+        standing == Some(Standing::Inactive)
     }
 
     /// Something that lasting exchanges were permitted by is over.
@@ -221,6 +229,11 @@ pub enum StartError {
     Audit(#[from] crate::audit::sink::AuditError),
     #[error("{0}")]
     Sessions(#[from] StoreError),
+    /// The directory of provisioned people: going on without it would let everybody back in who was deactivated.
+    #[error("cannot open the directory of people: {0}")]
+    People(#[from] PeopleError),
+    #[error("cannot be administered: {0}")]
+    Control(#[from] ControlError),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -278,6 +291,14 @@ impl Gateway {
         };
         let state = State::build(loaded, None, &environment)?;
         let sessions = open_sessions(&config, &entropy).await?;
+        let people = match &config.store {
+            Some(store) => Some(Arc::new(People::open(
+                store,
+                Basis::of(&config),
+                &*entropy,
+            )?)),
+            None => None,
+        };
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
         let under_way = UnderWay::new(&*entropy);
@@ -290,6 +311,7 @@ impl Gateway {
                 .map(|door| Admission::new(state.bounds(door), &*entropy)),
             state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
+            people,
             clock,
             entropy,
             metrics,
@@ -327,6 +349,11 @@ impl Gateway {
             let sweep =
                 Arc::clone(&door.tunnels).sweep(shared.changed.subscribe(), background.clone());
             tasks.spawn(sweep);
+        }
+        if let Some(store) = &config.store {
+            let control = Listening::bind(store)?;
+            let serve = socket::serve(control, Arc::clone(&shared), background.clone());
+            tasks.spawn(serve);
         }
         for (listener, door) in doors {
             tasks.spawn(listener::accept(Arc::clone(&shared), listener, door));

@@ -32,6 +32,7 @@ use crate::limits::quota::{AppLimits, Limits};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::respond::Brand;
 use crate::routes::{HostModes, RouteTable};
+use crate::scim;
 use crate::tls::TlsConfigs;
 
 pub(crate) use build::policy_files;
@@ -64,6 +65,8 @@ pub(crate) struct State {
     pub(crate) revocations: Revocations,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) issuers: Issuers,
+    /// Who may provision people.
+    pub(crate) scim: Option<Arc<scim::Keys>>,
     /// By the id of the device the account runs on.
     pub(crate) services: AHashMap<Box<str>, ServiceAccount>,
     pub(crate) routes: RouteTable<Arc<AppState>>,

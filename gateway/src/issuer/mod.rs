@@ -20,7 +20,7 @@ mod discovery;
 mod error;
 mod fetch;
 mod identity;
-mod json;
+pub(crate) mod json;
 mod jws;
 mod keys;
 pub mod metadata;

@@ -40,6 +40,7 @@ use crate::gateway::Shared;
 use crate::issuer::challenge;
 use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
+use crate::scim;
 use crate::sign_in::{self, Navigation};
 use crate::state::{AppState, Backend, State};
 
@@ -223,6 +224,14 @@ async fn examine(
             }
             Target::Own(own, exchange) => {
                 let answer = Box::pin(own_hosts::own(shared, state, own, exchange, facts));
+                let response = Box::new(answer.await?);
+                trail
+                    .permitted(Arc::default(), None)
+                    .map_err(|_full| DenialReason::AuditUnavailable)?;
+                return Ok(Examined::WellKnown(response));
+            }
+            Target::Scim(exchange) => {
+                let answer = Box::pin(scim::answer(shared, state, exchange, facts));
                 let response = Box::new(answer.await?);
                 trail
                     .permitted(Arc::default(), None)

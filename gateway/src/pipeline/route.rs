@@ -48,6 +48,8 @@ pub(super) enum Target {
     App(Box<Routed>),
     /// A built-in public endpoint, answered already.
     WellKnown(Box<Response<Bytes>>),
+    /// Another system provisions people.
+    Scim(Box<Exchange>),
     /// A device's own refusals.
     Why(Arc<EgressState>, Box<Exchange>),
     /// Where people sign in, on its own host or on an app's.
@@ -75,6 +77,10 @@ pub(super) fn resolve(
     }
     if headers::is_loop(&head.headers, state.instance.pseudonym()) {
         return Err(DenialReason::LoopDetected.into());
+    }
+    let scim = state.config.scim.as_ref();
+    if scim.is_some_and(|scim| scim.host == *host) {
+        return Ok(Target::Scim(exchange));
     }
     if let Some(response) = well_known::answer(state, head, &host, exchange.received_at) {
         return Ok(Target::WellKnown(Box::new(response)));

@@ -360,6 +360,11 @@ impl Sessions {
         self.store.close();
     }
 
+    #[cfg(test)]
+    pub(super) fn stop_writing(&self) {
+        self.store.close();
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }

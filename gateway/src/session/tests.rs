@@ -260,7 +260,7 @@ async fn a_crash_makes_nothing_last_longer() {
     let (session, here, _) = sign_in(&sessions, "ada").await;
     session.touch(at(600));
     // The writer is stopped, and nothing was flushed.
-    sessions.store.close();
+    sessions.stop_writing();
     let sessions = open(directory.path());
     assert_eq!(sessions.find(HOST, &here).unwrap().last_used(), at(0));
 }

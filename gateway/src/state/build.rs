@@ -21,6 +21,7 @@ use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
 use crate::respond::Brand;
 use crate::routes::HostModes;
+use crate::scim;
 use crate::upstream::TlsTerms;
 
 impl State {
@@ -52,6 +53,12 @@ impl State {
             &*environment.entropy,
         );
         let issuers = problems.collect(issuers.map_err(|problems| LoadError { problems }));
+        let scim = problems.collect(scim::Keys::build(
+            &config,
+            issuers.as_ref(),
+            &environment.clock,
+            &*environment.entropy,
+        ));
         let signer = AssertionSigner::build(
             &config.assertion,
             previous.map(|state| &state.signer),
@@ -116,8 +123,9 @@ impl State {
             Some(routes),
             Some(egress),
             Some(brand),
+            Some(scim),
         ) = (
-            policies, trust, issuers, signer, apps, routes, egress, brand,
+            policies, trust, issuers, signer, apps, routes, egress, brand, scim,
         )
         else {
             return Err(LoadError { problems: found });
@@ -141,6 +149,7 @@ impl State {
             ),
             inventory: Arc::new(inventory),
             issuers,
+            scim,
             services: services(&config),
             routes,
             apps,
