@@ -23,6 +23,7 @@ use crate::config::error::LoadError;
 use crate::config::{Config, Loaded};
 use crate::connection::Door;
 use crate::exchange::RequestId;
+use crate::issuer::Local;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
 use crate::limits::quota;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     /// By door: ingress, egress.
     admission: [Arc<Admission>; 2],
     pub(crate) lockout: Lockout,
+    /// The built-in identity provider, where it is on; for good or never, as the store it lives in.
+    pub(crate) built_in: Option<Arc<dyn Local>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
@@ -206,10 +209,12 @@ impl Gateway {
         let config_path = config.path.clone();
         let metrics = Metrics::new();
         let auditor = Auditor::open(&config.audit, Arc::clone(&clock))?;
+        let built_in: Option<Arc<dyn Local>> = None;
         let environment = crate::state::Environment {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             metrics: Arc::clone(&metrics),
+            built_in: built_in.clone(),
         };
         let state = State::build(loaded, None, &environment)?;
         let mut prefix = [0; 8];
@@ -223,6 +228,7 @@ impl Gateway {
                 .map(|door| Admission::new(state.bounds(door), &*entropy)),
             state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
+            built_in,
             clock,
             entropy,
             metrics,

@@ -79,6 +79,7 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
         clock: Arc::clone(&shared.clock),
         entropy: Arc::clone(&shared.entropy),
         metrics: Arc::clone(&shared.metrics),
+        built_in: shared.built_in.clone(),
     };
     // Key sets and health checks start tasks, so the thread that builds must know the runtime.
     let runtime = tokio::runtime::Handle::current();

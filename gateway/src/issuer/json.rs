@@ -9,11 +9,11 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Number, Value};
 
 /// A JSON object without repeated members.
-pub(super) type Object = Map<String, Value>;
+pub(crate) type Object = Map<String, Value>;
 
 /// Parses an object, and nothing after it.
 /// # Errors: `None` when the text is not JSON, not an object, nested deeper than 127, or names a member twice.
-pub(super) fn parse_object(text: &[u8]) -> Option<Object> {
+pub(crate) fn parse_object(text: &[u8]) -> Option<Object> {
     match serde_json::from_slice::<Strict>(text).ok()?.0 {
         Value::Object(object) => Some(object),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {

@@ -18,6 +18,7 @@ use crate::destination::name::{self, Suffix};
 use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
+use crate::relying_party::Providers;
 use crate::routes::HostModes;
 use crate::upstream::TlsTerms;
 
@@ -46,10 +47,17 @@ impl State {
             &config.issuers,
             &config.path,
             previous.map(|state| &state.issuers),
+            environment.built_in.as_ref(),
             &environment.clock,
             &*environment.entropy,
         );
         let issuers = problems.collect(issuers.map_err(|problems| LoadError { problems }));
+        let providers = issuers.as_ref().and_then(|issuers| {
+            let previous = previous.map(|state| &*state.providers);
+            let entropy = &environment.entropy;
+            let providers = Providers::build(issuers, &config.path, previous, entropy);
+            problems.collect(providers.map_err(|problems| LoadError { problems }))
+        });
         let signer = AssertionSigner::build(
             &config.assertion,
             previous.map(|state| &state.signer),
@@ -107,11 +115,14 @@ impl State {
             Some(policies),
             Some(trust),
             Some(issuers),
+            Some(providers),
             Some(signer),
             Some(apps),
             Some(routes),
             Some(egress),
-        ) = (policies, trust, issuers, signer, apps, routes, egress)
+        ) = (
+            policies, trust, issuers, providers, signer, apps, routes, egress,
+        )
         else {
             return Err(LoadError { problems: found });
         };
@@ -134,6 +145,7 @@ impl State {
             ),
             inventory: Arc::new(inventory),
             issuers,
+            providers: Arc::new(providers),
             services: services(&config),
             routes,
             apps,
