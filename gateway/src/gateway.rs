@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
+use masugata_idp::SetupError;
 use masugata_policy::Principal;
 
 use crate::admin::Admin;
@@ -26,15 +27,16 @@ use crate::config::{Config, Loaded};
 use crate::connection::Door;
 use crate::control::socket::{self, ControlError, Listening};
 use crate::exchange::RequestId;
+use crate::issuer::Local;
 use crate::limits::admission::Admission;
 use crate::limits::lockout::Lockout;
 use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
-use crate::people::{Basis, People, PeopleError, Standing};
+use crate::people::{Basis, People, PeopleError, Regrouped, Standing};
 use crate::reload::{self, Reloaded};
 use crate::session::{Ended, Sessions, StoreError, Which};
-use crate::sign_in::{UnderWay, record, refresh};
+use crate::sign_in::{BuiltIn, UnderWay, record, refresh};
 use crate::state::State;
 use crate::view::{self, View};
 
@@ -69,6 +71,10 @@ pub(crate) struct Shared {
     pub(crate) lockout: Lockout,
     /// Who is provisioned; there is one wherever there is a `store`.
     pub(crate) people: Option<Arc<People>>,
+    /// Principals with the groups that are provisioned instead of those that their credentials name.
+    pub(crate) regrouped: Regrouped,
+    /// The built-in identity provider, where it is on; for good or never, as the store it lives in.
+    pub(crate) built_in: Option<Arc<BuiltIn>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
@@ -148,15 +154,21 @@ impl Shared {
 
     /// Changes when somebody's session has ended or their standing is another.
     pub(crate) fn ends(&self) -> u64 {
-        self.sessions
-            .as_ref()
-            .map_or(0, |sessions| sessions.epoch())
+        let sessions = self.sessions.as_ref().map_or(0, |it| it.epoch());
+        let people = self.people.as_ref().map_or(0, |it| it.revision());
+        // Both only grow, so the sum changes with either.
+        sessions.wrapping_add(people)
     }
 
     /// Whether the person's account is disabled where accounts are kept.
     pub(crate) fn is_inactive(&self, principal: &Principal) -> bool {
-        let standing = self.people.as_ref().map(|people| people.standing(principal.id()));
-        standing == Some(Standing::Inactive)
+        self.standing(principal) == Standing::Inactive
+    }
+
+    /// How somebody stands where accounts are kept.
+    pub(crate) fn standing(&self, principal: &Principal) -> Standing {
+        let people = self.people.as_ref();
+        people.map_or(Standing::Unknown, |people| people.standing(principal.id()))
     }
 
     /// Something that lasting exchanges were permitted by is over.
@@ -229,6 +241,8 @@ pub enum StartError {
     Audit(#[from] crate::audit::sink::AuditError),
     #[error("{0}")]
     Sessions(#[from] StoreError),
+    #[error("the built-in identity provider cannot be opened: {0}")]
+    BuiltIn(#[from] SetupError),
     /// The directory of provisioned people: going on without it would let everybody back in who was deactivated.
     #[error("cannot open the directory of people: {0}")]
     People(#[from] PeopleError),
@@ -284,10 +298,12 @@ impl Gateway {
         let config_path = config.path.clone();
         let metrics = Metrics::new();
         let auditor = Auditor::open(&config.audit, Arc::clone(&clock))?;
+        let built_in = open_built_in(&config, &clock, &entropy).await?;
         let environment = crate::state::Environment {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             metrics: Arc::clone(&metrics),
+            built_in: built_in.clone().map(|it| it as Arc<dyn Local>),
         };
         let state = State::build(loaded, None, &environment)?;
         let sessions = open_sessions(&config, &entropy).await?;
@@ -312,6 +328,8 @@ impl Gateway {
             state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
             people,
+            regrouped: Regrouped::default(),
+            built_in,
             clock,
             entropy,
             metrics,
@@ -323,6 +341,9 @@ impl Gateway {
             connections: AtomicU64::new(1),
         });
 
+        if let Some(built_in) = &shared.built_in {
+            built_in.runs_in(&shared);
+        }
         let mut tasks = JoinSet::new();
         let background = CancellationToken::new();
         let (mut doors, ingress) = bind(&config.ingress.listen, Door::Ingress)?;
@@ -486,6 +507,20 @@ impl Gateway {
 
     fn record(&self, kind: &'static str, detail: impl Into<String>) {
         self.shared.record(kind, detail.into());
+    }
+}
+
+/// The provider of a process that has one.
+async fn open_built_in(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<BuiltIn>>, StartError> {
+    let (config, clock, entropy) = (config.clone(), Arc::clone(clock), Arc::clone(entropy));
+    let open = move || BuiltIn::open(&config, &clock, &entropy);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(opened?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

@@ -26,10 +26,11 @@ use crate::connection::Door;
 use crate::exchange::Exchange;
 use crate::forward::{AppForward, Instance};
 use crate::inventory::Inventory;
-use crate::issuer::Issuers;
 use crate::issuer::metadata::{self, ProtectedResource};
+use crate::issuer::{Issuers, Local};
 use crate::limits::quota::{AppLimits, Limits};
 use crate::metrics::{AppMetrics, Metrics};
+use crate::relying_party::Providers;
 use crate::respond::Brand;
 use crate::routes::{HostModes, RouteTable};
 use crate::scim;
@@ -48,6 +49,8 @@ pub(crate) struct Environment {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Arc<Metrics>,
+    /// The built-in identity provider; `None` where it does not run (it is off, or a configuration is only checked).
+    pub(crate) built_in: Option<Arc<dyn Local>>,
 }
 
 /// See the module's first lines.
@@ -67,6 +70,8 @@ pub(crate) struct State {
     pub(crate) issuers: Issuers,
     /// Who may provision people.
     pub(crate) scim: Option<Arc<scim::Keys>>,
+    /// Those of them at which people sign in.
+    pub(crate) providers: Arc<Providers>,
     /// By the id of the device the account runs on.
     pub(crate) services: AHashMap<Box<str>, ServiceAccount>,
     pub(crate) routes: RouteTable<Arc<AppState>>,

@@ -36,6 +36,7 @@ fn examine(path: &Path) -> Result<String, LoadError> {
         clock,
         entropy,
         metrics: Metrics::new(),
+        built_in: None,
     };
     let Examined {
         config,

@@ -48,7 +48,7 @@ impl Shared {
         Desk {
             people: self.people.clone(),
             sessions: self.sessions.clone(),
-            accounts: None,
+            accounts: self.built_in.as_ref().map(|it| it.accounts().clone()),
             record: Arc::new(move |person| auditor.person(person)),
             operation: Arc::new(move |kind, detail| operations.record(kind, detail)),
             changed: Arc::new(move || shared.changed()),

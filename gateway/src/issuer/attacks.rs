@@ -74,6 +74,7 @@ fn build(issuers: &[config::Issuer]) -> Result<Issuers, Vec<crate::config::error
         issuers,
         Path::new("masugata.toml"),
         None,
+        None,
         &clock,
         &SystemEntropy::default(),
     )

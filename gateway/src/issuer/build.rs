@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use quick_cache::sync::Cache;
 use rustls::RootCertStore;
 
 use super::cache::TokenCache;
-use super::fetch::{self, Location, Transport};
+use super::fetch::{self, Local, Location, Transport};
+use super::group_names::GroupNames;
 use super::keys::{KeySet, RefusedKey};
 use super::source::{Definition, KeySource, RemoteKeys};
 use super::{Issuer, Issuers};
@@ -18,23 +20,33 @@ use crate::capability::{Clock, Entropy};
 use crate::config::error::Problem;
 use crate::config::{self};
 
+/// How long the built-in provider may take; signing in is the slowest thing it does.
+const BUILT_IN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Its keys cost nothing to ask for, so a rotation is seen soon.
+const BUILT_IN_REFRESH: Duration = Duration::from_secs(60);
+const BUILT_IN_MAX_AGE: Duration = Duration::from_secs(3600);
+
 /// Principals remembered for sharing.
 const PRINCIPALS: usize = 8_192;
 
 impl Issuers {
     /// Issuers as configured; `file` is the configuration, for problems that lie there. No verified token is taken over
-    /// from `previous`: a reload is a reason to look again.
+    /// from `previous`: a reload is a reason to look again. `built_in` answers for issuers that live in this process;
+    /// without it they are known and cannot be reached, as when a configuration is only checked.
     /// # Errors: all problems, in the order of the configuration.
-    pub fn build(
+    pub(crate) fn build(
         configured: &[config::Issuer],
         file: &Path,
         previous: Option<&Self>,
+        built_in: Option<&Arc<dyn Local>>,
         clock: &Arc<dyn Clock>,
         entropy: &dyn Entropy,
     ) -> Result<Self, Vec<Problem>> {
         let mut builder = Builder {
             file,
             previous,
+            built_in,
             clock,
             system_roots: OnceLock::new(),
             problems: Vec::new(),
@@ -52,11 +64,13 @@ impl Issuers {
                     "a token names its issuer by that URL; list all audiences in one [[issuer]]",
                 );
             }
-            if let Some(keys) = builder.key_source(issuer) {
-                issuers.push(Issuer {
+            let group_names = builder.group_names(issuer);
+            if let (Some(keys), Some(group_names)) = (builder.key_source(issuer), group_names) {
+                issuers.push(Arc::new(Issuer {
                     config: Arc::new(issuer.clone()),
+                    group_names: Arc::new(group_names),
                     keys,
-                });
+                }));
             }
         }
         if !builder.problems.is_empty() {
@@ -74,6 +88,7 @@ impl Issuers {
 struct Builder<'a> {
     file: &'a Path,
     previous: Option<&'a Issuers>,
+    built_in: Option<&'a Arc<dyn Local>>,
     clock: &'a Arc<dyn Clock>,
     /// Read at most once, and only if some issuer needs them: there are many.
     system_roots: OnceLock<RootCertStore>,
@@ -116,7 +131,7 @@ impl Builder<'_> {
         }
         match &issuer.keys {
             config::KeySource::File(path) => self.file_keys(issuer, path),
-            config::KeySource::BuiltIn => None,
+            config::KeySource::BuiltIn => self.built_in_keys(issuer),
             config::KeySource::Discovery {
                 authority,
                 timeout,
@@ -139,6 +154,45 @@ impl Builder<'_> {
                 self.remote_keys(definition, authority.as_ref().map(|(path, _)| *path))
             }
         }
+    }
+
+    fn group_names(&mut self, issuer: &config::Issuer) -> Option<GroupNames> {
+        let file = issuer
+            .sign_in
+            .as_ref()
+            .and_then(|it| it.group_names.as_ref());
+        let Some(file) = file else {
+            return Some(GroupNames::default());
+        };
+        let text = self.read(file, "the file of group names", issuer)?;
+        GroupNames::parse(file, &text)
+            .map_err(|error| self.problems.extend(error.problems))
+            .ok()
+    }
+
+    /// The same code as for any provider; only the way to it is short.
+    fn built_in_keys(&mut self, issuer: &config::Issuer) -> Option<KeySource> {
+        let definition = Definition {
+            name: issuer.name.as_str().into(),
+            issuer: issuer.issuer.as_str().into(),
+            algorithms: issuer.algorithms.clone(),
+            authority: None,
+            timeout: BUILT_IN_TIMEOUT,
+            refresh: BUILT_IN_REFRESH,
+            max_age: BUILT_IN_MAX_AGE,
+        };
+        let known = self.known(&definition);
+        if let Some(known) = known.filter(|it| it.transport().is_local_to(self.built_in)) {
+            return Some(KeySource::Remote(known));
+        }
+        let location = self.location(&definition)?;
+        let transport = Transport::local(self.built_in.cloned(), definition.timeout);
+        Some(KeySource::Remote(Arc::new(RemoteKeys::new(
+            definition,
+            location,
+            transport,
+            Arc::clone(self.clock),
+        ))))
     }
 
     fn file_keys(&mut self, issuer: &config::Issuer, path: &Path) -> Option<KeySource> {
@@ -189,19 +243,12 @@ impl Builder<'_> {
         definition: Definition,
         authority: Option<&PathBuf>,
     ) -> Option<KeySource> {
-        if let Some(known) = self.known(&definition) {
+        let known = self.known(&definition);
+        if let Some(known) = known.filter(|it| !it.transport().is_local()) {
             return Some(KeySource::Remote(known));
         }
         let name = definition.name.clone();
-        let location = Location::parse(&definition.issuer)
-            .inspect_err(|fault| {
-                self.refuse(
-                    None,
-                    format!("`issuer` of issuer `{name}` is {fault}"),
-                    "keys are fetched over https; plain http is for providers on this machine",
-                );
-            })
-            .ok()?;
+        let location = self.location(&definition)?;
         let roots = match &definition.authority {
             Some(pem) => fetch::roots_from_pem(pem)
                 .inspect_err(|fault| {
@@ -229,6 +276,19 @@ impl Builder<'_> {
             transport,
             Arc::clone(self.clock),
         ))))
+    }
+
+    fn location(&mut self, definition: &Definition) -> Option<Location> {
+        Location::parse(&definition.issuer)
+            .inspect_err(|fault| {
+                let name = &definition.name;
+                self.refuse(
+                    None,
+                    format!("`issuer` of issuer `{name}` is {fault}"),
+                    "keys are fetched over https; plain http is for providers on this machine",
+                );
+            })
+            .ok()
     }
 
     fn known(&self, definition: &Definition) -> Option<Arc<RemoteKeys>> {

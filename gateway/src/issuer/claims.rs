@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::assurance::{self, Evidence};
 use super::error::{BindingFault, Cleaned, CredentialError, TimeFault, TokenFault};
+use super::group_names::GroupNames;
 use super::identity::Identity;
 use super::json::Object;
 use super::jws::Header;
@@ -21,11 +22,11 @@ use super::keys::KeyPrint;
 use crate::config;
 
 /// More groups, or roles, than this are refused: leaving some out could silence a policy that forbids.
-const MAX_NAMES: usize = 1_000;
+pub(super) const MAX_NAMES: usize = 1_000;
 /// Longest identifier (user, group, role, `jti`, …), bytes.
 const MAX_NAME_BYTES: usize = 256;
 /// Most values of `aud`, `amr` and `acrs`.
-const MAX_VALUES: usize = 64;
+pub(super) const MAX_VALUES: usize = 64;
 /// 9999-12-31T23:59:59Z; no `NumericDate` means a later time.
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -38,6 +39,7 @@ const TYPE_ID_TOKEN: &str = "id-token";
 /// # Errors: the first check that fails.
 pub(super) fn accept(
     issuer: &Arc<config::Issuer>,
+    group_names: &Arc<GroupNames>,
     key: KeyPrint,
     header: &Header,
     claims: &Object,
@@ -46,7 +48,10 @@ pub(super) fn accept(
 ) -> Result<Identity, CredentialError> {
     check_type(issuer, header, claims)?;
     check_audience(issuer, claims)?;
-    let times = Times::check(issuer, claims, now)?;
+    let times = Times::check(issuer.leeway, claims, now)?;
+    if times.expires_at.since(times.issued_at) > issuer.max_token_lifetime {
+        return Err(TokenFault::Lifetime.into());
+    }
     let bound_to = check_binding(claims, thumbprint)?;
     let client_id = match identifier(claims, "client_id")? {
         Some(id) => Some(id),
@@ -60,7 +65,7 @@ pub(super) fn accept(
     }
     let subject = required(identifier(claims, "sub")?, "sub")?;
     Ok(Identity {
-        principal: principal(issuer, claims)?.into(),
+        principal: principal(issuer, group_names, claims, None)?.into(),
         authentication: authentication(issuer, claims, bound_to.is_some(), now)?.into(),
         issuer: issuer.name.as_str().into(),
         subject: subject.into(),
@@ -74,11 +79,12 @@ pub(super) fn accept(
         thumbprint: bound_to,
         key,
         vouched: Arc::clone(issuer),
+        group_names: Arc::clone(group_names),
     })
 }
 
 /// `typ` in lower case and without `application/` (RFC 7515 §4.1.9), or the word for none.
-fn token_type(header: &Header) -> String {
+pub(super) fn token_type(header: &Header) -> String {
     let Some(text) = &header.token_type else {
         return TYPE_ABSENT.to_owned();
     };
@@ -133,16 +139,18 @@ fn check_audience(issuer: &config::Issuer, claims: &Object) -> Result<(), TokenF
     }
 }
 
-struct Times {
-    issued_at: Timestamp,
-    expires_at: Timestamp,
+/// The times of a token that is in force.
+pub(super) struct Times {
+    pub(super) issued_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     usable_from: Timestamp,
     usable_until: Timestamp,
 }
 
 impl Times {
-    fn check(
-        issuer: &config::Issuer,
+    /// Whether the token is in force at `now`.
+    pub(super) fn check(
+        leeway: Duration,
         claims: &Object,
         now: Timestamp,
     ) -> Result<Self, CredentialError> {
@@ -152,15 +160,12 @@ impl Times {
         if expires_at <= issued_at {
             return Err(TokenFault::Claim("exp".into()).into());
         }
-        if expires_at.since(issued_at) > issuer.max_token_lifetime {
-            return Err(TokenFault::Lifetime.into());
-        }
-        let usable_from = not_before.max(issued_at).minus(issuer.leeway);
-        let usable_until = expires_at.plus(issuer.leeway);
+        let usable_from = not_before.max(issued_at).minus(leeway);
+        let usable_until = expires_at.plus(leeway);
         if now >= usable_until {
             return Err(TimeFault::Over.into());
         }
-        if now < issued_at.minus(issuer.leeway) {
+        if now < issued_at.minus(leeway) {
             return Err(TimeFault::IssuedInFuture.into());
         }
         if now < usable_from {
@@ -201,7 +206,13 @@ fn check_binding(
     }
 }
 
-fn principal(issuer: &config::Issuer, claims: &Object) -> Result<Principal, TokenFault> {
+/// The person whom verified claims describe. `groups`: ids that were asked for elsewhere, in place of those in the claims.
+pub(super) fn principal(
+    issuer: &config::Issuer,
+    group_names: &GroupNames,
+    claims: &Object,
+    groups: Option<&[String]>,
+) -> Result<Principal, TokenFault> {
     let names = &issuer.claims;
     let user = match at_path(claims, &names.user) {
         None => return Err(TokenFault::ClaimMissing(names.user.as_str().into())),
@@ -218,8 +229,8 @@ fn principal(issuer: &config::Issuer, claims: &Object) -> Result<Principal, Toke
         &format!("{}/{user}", issuer.name),
         &issuer.name,
         name.as_deref(),
-        memberships(claims, &names.groups, &names.group_prefix)?,
-        memberships(claims, &names.roles, &names.group_prefix)?,
+        named_groups(names, group_names, claims, groups)?,
+        prefixed(memberships(claims, &names.roles)?, &names.group_prefix),
     ))
 }
 
@@ -238,7 +249,7 @@ fn check_email(names: &config::ClaimNames, claims: &Object) -> Result<(), TokenF
     }
 }
 
-fn authentication(
+pub(super) fn authentication(
     issuer: &config::Issuer,
     claims: &Object,
     certificate_bound: bool,
@@ -269,12 +280,15 @@ fn authentication(
     Ok(authentication)
 }
 
-fn required<T>(claim: Option<T>, name: &'static str) -> Result<T, TokenFault> {
+pub(super) fn required<T>(claim: Option<T>, name: &'static str) -> Result<T, TokenFault> {
     claim.ok_or_else(|| TokenFault::ClaimMissing(name.into()))
 }
 
 /// A `NumericDate` (RFC 7519 §2): a number, whole or not, between 1970 and 9999.
-fn instant(claims: &Object, name: &'static str) -> Result<Option<Timestamp>, TokenFault> {
+pub(super) fn instant(
+    claims: &Object,
+    name: &'static str,
+) -> Result<Option<Timestamp>, TokenFault> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
@@ -298,14 +312,17 @@ fn instant(claims: &Object, name: &'static str) -> Result<Option<Timestamp>, Tok
 }
 
 /// A claim that is one identifier.
-fn identifier<'a>(claims: &'a Object, name: &'static str) -> Result<Option<&'a str>, TokenFault> {
+pub(super) fn identifier<'a>(
+    claims: &'a Object,
+    name: &'static str,
+) -> Result<Option<&'a str>, TokenFault> {
     match claims.get(name) {
         None => Ok(None),
         Some(value) => checked_identifier(value, name).map(Some),
     }
 }
 
-fn checked_identifier<'a>(value: &'a Value, name: &str) -> Result<&'a str, TokenFault> {
+pub(super) fn checked_identifier<'a>(value: &'a Value, name: &str) -> Result<&'a str, TokenFault> {
     let text = value
         .as_str()
         .ok_or_else(|| TokenFault::Claim(name.into()))?;
@@ -335,7 +352,7 @@ fn displayable(name: &str) -> Option<String> {
 }
 
 /// A claim that is a string or a list of strings; absent is an empty list.
-fn texts<'a>(
+pub(super) fn texts<'a>(
     claims: &'a Object,
     name: &'static str,
     limit: usize,
@@ -345,7 +362,11 @@ fn texts<'a>(
         .map_or_else(|| Ok(Vec::new()), |value| listed(value, name, limit))
 }
 
-fn listed<'a>(value: &'a Value, name: &str, limit: usize) -> Result<Vec<&'a str>, TokenFault> {
+pub(super) fn listed<'a>(
+    value: &'a Value,
+    name: &str,
+    limit: usize,
+) -> Result<Vec<&'a str>, TokenFault> {
     match value {
         Value::Array(values) if values.len() > limit => Err(TokenFault::TooLarge(name.into())),
         Value::Array(values) => values
@@ -359,23 +380,42 @@ fn listed<'a>(value: &'a Value, name: &str, limit: usize) -> Result<Vec<&'a str>
     }
 }
 
-/// Groups or roles with the issuer's prefix.
-fn memberships(claims: &Object, path: &str, prefix: &str) -> Result<Vec<Box<str>>, TokenFault> {
+fn named_groups(
+    names: &config::ClaimNames,
+    group_names: &GroupNames,
+    claims: &Object,
+    given: Option<&[String]>,
+) -> Result<Vec<Box<str>>, TokenFault> {
+    let ids = match given {
+        Some(ids) if ids.len() > MAX_NAMES => {
+            return Err(TokenFault::TooLarge(names.groups.as_str().into()));
+        }
+        Some(ids) => ids.iter().map(String::as_str).collect(),
+        None => memberships(claims, &names.groups)?,
+    };
+    let named = ids.into_iter().map(|id| group_names.of(id));
+    Ok(prefixed(named, &names.group_prefix))
+}
+
+/// With the issuer's prefix, so that a partner's `finance` is not ours.
+fn prefixed<'a>(names: impl IntoIterator<Item = &'a str>, prefix: &str) -> Vec<Box<str>> {
+    names
+        .into_iter()
+        .map(|name| format!("{prefix}{name}").into_boxed_str())
+        .collect()
+}
+
+/// Groups or roles, as the issuer writes them.
+fn memberships<'a>(claims: &'a Object, path: &str) -> Result<Vec<&'a str>, TokenFault> {
     if is_left_out(claims, path) {
         return Err(TokenFault::Overage(path.into()));
     }
-    let Some(value) = at_path(claims, path) else {
-        return Ok(Vec::new());
-    };
-    Ok(listed(value, path, MAX_NAMES)?
-        .into_iter()
-        .map(|name| format!("{prefix}{name}").into_boxed_str())
-        .collect())
+    at_path(claims, path).map_or_else(|| Ok(Vec::new()), |value| listed(value, path, MAX_NAMES))
 }
 
 /// Entra ID replaces a long list by a pointer to where it can be asked for. Reading that as "no groups" would be wrong in
 /// the dangerous direction for policies that forbid.
-fn is_left_out(claims: &Object, path: &str) -> bool {
+pub(super) fn is_left_out(claims: &Object, path: &str) -> bool {
     let pointed_at = claims
         .get("_claim_names")
         .and_then(Value::as_object)
@@ -389,7 +429,7 @@ fn is_left_out(claims: &Object, path: &str) -> bool {
 
 /// The claim at a dotted path. A member whose own name has the dots comes first, so that `https://app.example/groups`
 /// and `resource_access.my.client.roles` mean what their authors think.
-fn at_path<'a>(claims: &'a Object, path: &str) -> Option<&'a Value> {
+pub(super) fn at_path<'a>(claims: &'a Object, path: &str) -> Option<&'a Value> {
     if path.is_empty() {
         return None;
     }

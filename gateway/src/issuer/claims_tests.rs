@@ -21,6 +21,7 @@ fn accept_as(
 ) -> Result<Identity, CredentialError> {
     accept(
         &Arc::new(issuer.clone()),
+        &Arc::default(),
         [0; 32],
         &header(token_type),
         claims.as_object().unwrap(),
@@ -155,6 +156,7 @@ fn leeway_is_exact() {
     let at = |claims: &Value, millis: i64| {
         accept(
             &Arc::new(issuer.clone()),
+            &Arc::default(),
             [0; 32],
             &header(Some("at+jwt")),
             claims.as_object().unwrap(),
@@ -302,6 +304,7 @@ fn a_bound_token_needs_its_certificate() {
     let present = |thumbprint: Option<&[u8; 32]>| {
         accept(
             &Arc::new(testing::issuer_config()),
+            &Arc::default(),
             [0; 32],
             &header(Some("at+jwt")),
             bound.as_object().unwrap(),

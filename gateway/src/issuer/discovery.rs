@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::fetch::{FetchError, Location, LocationFault, Transport};
-use super::json;
+use super::json::{self, Object};
+use super::provider::{MetadataFault, ProviderMetadata};
 
 /// Why no keys could be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,13 +27,21 @@ pub(super) enum DiscoveryError {
     KeySet(super::keys::KeySetFault),
 }
 
+/// What an issuer publishes.
+pub(super) struct Published {
+    /// Its key set, not yet read.
+    pub(super) keys: bytes::Bytes,
+    /// Where people sign in; keys do not depend on it.
+    pub(super) provider: Result<ProviderMetadata, MetadataFault>,
+}
+
 /// Asks the issuer where its keys are, and fetches them.
 /// # Errors: the step that failed.
-pub(super) async fn fetch_keys(
+pub(super) async fn fetch(
     transport: &Transport,
     issuer: &str,
     issuer_location: &Location,
-) -> Result<bytes::Bytes, DiscoveryError> {
+) -> Result<Published, DiscoveryError> {
     let [openid, oauth] = metadata_locations(issuer_location);
     let metadata = match transport.document(&openid).await {
         Ok(metadata) => metadata,
@@ -43,11 +52,17 @@ pub(super) async fn fetch_keys(
             .map_err(DiscoveryError::Metadata)?,
         Err(error) => return Err(DiscoveryError::Metadata(error)),
     };
-    let keys = keys_location(&metadata, issuer, issuer_location)?;
-    transport
+    let metadata = read(&metadata, issuer)?;
+    let keys = keys_location(&metadata, issuer_location)?;
+    if transport.is_local() && !keys.same_server(issuer_location) {
+        return Err(DiscoveryError::NoKeys);
+    }
+    let keys = transport
         .document(&keys)
         .await
-        .map_err(DiscoveryError::Keys)
+        .map_err(DiscoveryError::Keys)?;
+    let provider = ProviderMetadata::parse(&metadata, issuer_location, transport.is_local());
+    Ok(Published { keys, provider })
 }
 
 /// OpenID appends its well-known path to the issuer's; RFC 8414 §3.1 puts its own before it.
@@ -59,16 +74,19 @@ fn metadata_locations(issuer: &Location) -> [Location; 2] {
     ]
 }
 
-fn keys_location(
-    metadata: &[u8],
-    issuer: &str,
-    issuer_location: &Location,
-) -> Result<Location, DiscoveryError> {
+fn read(metadata: &[u8], issuer: &str) -> Result<Object, DiscoveryError> {
     let metadata = json::parse_object(metadata).ok_or(DiscoveryError::Json)?;
     // Byte for byte (OpenID Connect Discovery §4.3, RFC 8414 §3.3): otherwise one tenant could speak for another.
     if metadata.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err(DiscoveryError::OtherIssuer);
     }
+    Ok(metadata)
+}
+
+fn keys_location(
+    metadata: &Object,
+    issuer_location: &Location,
+) -> Result<Location, DiscoveryError> {
     let keys = metadata
         .get("jwks_uri")
         .and_then(Value::as_str)
@@ -86,11 +104,8 @@ mod tests {
 
     fn locate(metadata: &str) -> Result<Location, DiscoveryError> {
         let issuer = "https://id.example/realms/a";
-        keys_location(
-            metadata.as_bytes(),
-            issuer,
-            &Location::parse(issuer).unwrap(),
-        )
+        let location = Location::parse(issuer).unwrap();
+        read(metadata.as_bytes(), issuer).and_then(|read| keys_location(&read, &location))
     }
 
     #[test]

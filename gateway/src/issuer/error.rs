@@ -51,6 +51,16 @@ pub enum TokenFault {
     Type(Cleaned),
     #[error("an ID Token (or a logout or event token) is not an access token")]
     NotAccessToken,
+    #[error("the token is not an ID Token")]
+    NotIdToken,
+    #[error("the token is not a logout token")]
+    NotLogoutToken,
+    #[error("the ID Token was made for another sign-in (`nonce`)")]
+    Nonce,
+    #[error("the token was issued to another client (`azp`)")]
+    AuthorizedParty,
+    #[error("the ID Token belongs to another access token (`at_hash`)")]
+    AccessTokenHash,
     #[error("issuer `{0}` is not configured")]
     IssuerUnknown(Cleaned),
     #[error("no `kid`, and more than one key could be meant")]
@@ -150,7 +160,7 @@ pub struct Cleaned(Box<str>);
 impl Cleaned {
     const CHARACTERS: usize = 64;
 
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let harmless = |character: char| match character {
             '`' | '"' | '\\' => '?',
             graphic if graphic.is_ascii_graphic() => graphic,

@@ -1,17 +1,21 @@
-//! Fetching an issuer's documents: one GET, one answer, small and quick, or an error.
+//! Asking an issuer: one request, one answer, small and quick, or an error; over the network, or within this process.
 //!
 //! Addresses come from the configuration, or from a discovery document that was fetched by this code and names the
 //! configured issuer; never from a token. No proxy, no redirect, no plain HTTP except to this very machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HOST, USER_AGENT};
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_TYPE, HOST, USER_AGENT,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
@@ -27,7 +31,7 @@ const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
 /// A place that may be fetched from: `https`, or `http` on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Location {
+pub(crate) struct Location {
     secure: bool,
     /// Without brackets.
     host: Box<str>,
@@ -40,7 +44,7 @@ pub(super) struct Location {
 
 /// Why an address is not fetched from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LocationFault {
+pub(crate) enum LocationFault {
     #[error("not an absolute URL")]
     Syntax,
     #[error("a URL with user information")]
@@ -52,7 +56,7 @@ pub(super) enum LocationFault {
 impl Location {
     /// Reads a URL.
     /// # Errors: it is none, or one that must not be fetched from.
-    pub(super) fn parse(url: &str) -> Result<Self, LocationFault> {
+    pub(crate) fn parse(url: &str) -> Result<Self, LocationFault> {
         let uri: Uri = url.parse().map_err(|_| LocationFault::Syntax)?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(LocationFault::Syntax);
@@ -83,7 +87,7 @@ impl Location {
     }
 
     /// Whether TLS protects it.
-    pub(super) fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.secure
     }
 
@@ -107,8 +111,15 @@ impl Location {
         }
     }
 
+    /// Whether both are on the same server, reached alike.
+    pub(crate) fn same_server(&self, other: &Self) -> bool {
+        self.secure == other.secure
+            && self.port == other.port
+            && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
     /// The path, without the query.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target
             .split_once('?')
             .map_or(&*self.target, |(path, _)| path)
@@ -128,7 +139,7 @@ fn is_this_machine(host: &str) -> bool {
 
 /// Why a document could not be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("no connection: {0}")]
     Connect(String),
     #[error("TLS: {0}")]
@@ -145,15 +156,93 @@ pub(super) enum FetchError {
     TimedOut(Duration),
 }
 
+/// A provider that lives in this process: the built-in one.
+pub(crate) trait Local: Send + Sync + 'static {
+    /// Answers a request with an origin-form target and a `Host`, as one that came over the network.
+    fn answer(&self, request: Request<Bytes>) -> LocalAnswer<'_>;
+}
+
+/// See [`Local::answer`].
+pub(crate) type LocalAnswer<'a> = Pin<Box<dyn Future<Output = Response<Bytes>> + Send + 'a>>;
+
 /// How to reach one issuer.
 #[derive(Clone)]
-pub(super) struct Transport {
-    tls: TlsConnector,
+pub(crate) struct Transport {
+    way: Way,
     timeout: Duration,
 }
 
+#[derive(Clone)]
+enum Way {
+    Network(TlsConnector),
+    /// `None`: configured, and not running.
+    Local(Option<Arc<dyn Local>>),
+}
+
+/// What is asked, apart from where.
+pub(crate) struct Question {
+    method: Method,
+    authorization: Option<HeaderValue>,
+    form: Option<Bytes>,
+}
+
+impl Question {
+    /// For a document.
+    pub(crate) fn get() -> Self {
+        Self {
+            method: Method::GET,
+            authorization: None,
+            form: None,
+        }
+    }
+
+    /// With a form (`application/x-www-form-urlencoded`).
+    pub(crate) fn post(form: impl Into<Bytes>) -> Self {
+        Self {
+            method: Method::POST,
+            authorization: None,
+            form: Some(form.into()),
+        }
+    }
+
+    /// With credentials; kept out of everything that is written down.
+    pub(crate) fn with_authorization(mut self, mut value: HeaderValue) -> Self {
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        self
+    }
+
+    fn request(self, location: &Location) -> Result<Request<Bytes>, FetchError> {
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(&*location.target)
+            .header(HOST, &*location.authority)
+            .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
+            .header(USER_AGENT, concat!("masugata/", env!("CARGO_PKG_VERSION")));
+        if let Some(value) = self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(form) = &self.form {
+            request = request
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(CONTENT_LENGTH, form.len());
+        }
+        request
+            .body(self.form.unwrap_or_default())
+            .map_err(|error| FetchError::Http(error.to_string()))
+    }
+}
+
+/// What came back, whatever the status.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: Option<HeaderValue>,
+    pub(crate) body: Bytes,
+}
+
 impl Transport {
-    /// A transport that trusts `roots` and gives each document `timeout`.
+    /// A transport that trusts `roots` and gives each exchange `timeout`.
     /// # Errors: the TLS library refuses the settings.
     pub(super) fn new(
         roots: RootCertStore,
@@ -167,57 +256,105 @@ impl Transport {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
+            way: Way::Network(TlsConnector::from(Arc::new(config))),
             timeout,
         })
     }
 
-    /// How long one document may take.
+    /// A transport that stays in this process.
+    pub(super) fn local(provider: Option<Arc<dyn Local>>, timeout: Duration) -> Self {
+        Self {
+            way: Way::Local(provider),
+            timeout,
+        }
+    }
+
+    /// How long one exchange may take.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Whether nothing leaves this process.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.way, Way::Local(_))
+    }
+
+    /// Whether both lead to the same provider in this process.
+    pub(super) fn is_local_to(&self, provider: Option<&Arc<dyn Local>>) -> bool {
+        match (&self.way, provider) {
+            (Way::Local(Some(ours)), Some(other)) => Arc::ptr_eq(ours, other),
+            (Way::Local(None), None) => true,
+            (Way::Local(_) | Way::Network(_), _) => false,
+        }
     }
 
     /// Fetches one document.
     /// # Errors: anything but a 200 with a body of at most 256 KiB, in time.
     pub(super) async fn document(&self, location: &Location) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(self.timeout, self.fetch(location))
+        let answer = self.send(location, Question::get()).await?;
+        // A redirect is a status like any other: where to fetch from is not for the answer to say.
+        if answer.status == StatusCode::OK {
+            Ok(answer.body)
+        } else {
+            Err(FetchError::Status(answer.status))
+        }
+    }
+
+    /// Asks, and reads the answer whole. Redirects are answers; nobody here follows them.
+    /// # Errors: no answer, or one that is compressed or longer than 256 KiB, or too late.
+    pub(crate) async fn send(
+        &self,
+        location: &Location,
+        question: Question,
+    ) -> Result<Answer, FetchError> {
+        let request = question.request(location)?;
+        let answer = async {
+            match &self.way {
+                Way::Network(tls) => over_network(tls, location, request).await,
+                Way::Local(Some(provider)) => {
+                    read(provider.answer(request).await.map(Full::new)).await
+                }
+                Way::Local(None) => Err(FetchError::Connect(
+                    "the built-in provider is not running".to_owned(),
+                )),
+            }
+        };
+        tokio::time::timeout(self.timeout, answer)
             .await
             .unwrap_or(Err(FetchError::TimedOut(self.timeout)))
     }
-
-    async fn fetch(&self, location: &Location) -> Result<Bytes, FetchError> {
-        let connect = |error: std::io::Error| FetchError::Connect(error.to_string());
-        if !location.secure {
-            let stream = TcpStream::connect(&*location.on_this_machine()).await;
-            return exchange(stream.map_err(connect)?, location).await;
-        }
-        let stream = TcpStream::connect((&*location.host, location.port))
-            .await
-            .map_err(connect)?;
-        let name = ServerName::try_from(location.host.to_string())
-            .map_err(|error| FetchError::Tls(error.to_string()))?;
-        let stream = self
-            .tls
-            .connect(name, stream)
-            .await
-            .map_err(|error| FetchError::Tls(error.to_string()))?;
-        exchange(stream, location).await
-    }
 }
 
-async fn exchange<S>(stream: S, location: &Location) -> Result<Bytes, FetchError>
+async fn over_network(
+    tls: &TlsConnector,
+    location: &Location,
+    request: Request<Bytes>,
+) -> Result<Answer, FetchError> {
+    let connect = |error: std::io::Error| FetchError::Connect(error.to_string());
+    if !location.secure {
+        let stream = TcpStream::connect(&*location.on_this_machine()).await;
+        return exchange(stream.map_err(connect)?, request).await;
+    }
+    let stream = TcpStream::connect((&*location.host, location.port))
+        .await
+        .map_err(connect)?;
+    let name = ServerName::try_from(location.host.to_string())
+        .map_err(|error| FetchError::Tls(error.to_string()))?;
+    let stream = tls
+        .connect(name, stream)
+        .await
+        .map_err(|error| FetchError::Tls(error.to_string()))?;
+    exchange(stream, request).await
+}
+
+async fn exchange<S>(stream: S, mut request: Request<Bytes>) -> Result<Answer, FetchError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let http = |error: hyper::Error| FetchError::Http(error.to_string());
-    let request = Request::get(&*location.target)
-        .header(HOST, &*location.authority)
-        .header(ACCEPT, "application/json")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(USER_AGENT, concat!("masugata/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| FetchError::Http(error.to_string()))?;
+    request
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(64 * 1024)
         .handshake(TokioIo::new(stream))
@@ -225,24 +362,27 @@ where
         .map_err(http)?;
     let mut connection = pin!(connection);
     let mut answer = pin!(async {
-        let response = sender.send_request(request).await.map_err(http)?;
+        let response = sender
+            .send_request(request.map(Full::new))
+            .await
+            .map_err(http)?;
         read(response).await
     });
     let mut open = true;
     loop {
         tokio::select! {
-            document = &mut answer => return document,
+            answer = &mut answer => return answer,
             // Its error, if any, reaches `answer` too.
             _ = &mut connection, if open => open = false,
         }
     }
 }
 
-async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, FetchError> {
-    // A redirect is a status like any other: where to fetch from is not for the answer to say.
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status()));
-    }
+async fn read<B>(response: Response<B>) -> Result<Answer, FetchError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     if response
         .headers()
         .get(CONTENT_ENCODING)
@@ -250,7 +390,9 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, 
     {
         return Err(FetchError::Encoding);
     }
-    Limited::new(response.into_body(), MAX_DOCUMENT_BYTES)
+    let status = response.status();
+    let content_type = response.headers().get(CONTENT_TYPE).cloned();
+    let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES)
         .collect()
         .await
         .map(|body| body.to_bytes())
@@ -260,7 +402,12 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, 
             } else {
                 FetchError::Http(error.to_string())
             }
-        })
+        })?;
+    Ok(Answer {
+        status,
+        content_type,
+        body,
+    })
 }
 
 /// Reads the CA certificates of a PEM file's text.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::group_names::GroupNames;
 use super::keys::KeyPrint;
 use crate::config;
 use masugata_policy::{Authentication, Principal, Timestamp};
@@ -27,6 +28,8 @@ pub struct Identity {
     pub(super) key: KeyPrint,
     /// The issuer as it was configured then.
     pub(super) vouched: Arc<config::Issuer>,
+    /// What it called groups then.
+    pub(super) group_names: Arc<GroupNames>,
 }
 
 impl Identity {

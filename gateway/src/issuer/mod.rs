@@ -19,16 +19,20 @@ mod claims;
 mod discovery;
 mod error;
 mod fetch;
+mod group_names;
+mod id_token;
 mod identity;
 pub(crate) mod json;
 mod jws;
 mod keys;
+mod logout_token;
 pub mod metadata;
+mod provider;
 #[cfg(test)]
 mod provider_tests;
 mod source;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,26 +46,37 @@ use crate::denial::{Denial, DenialReason};
 
 pub use assurance::AssuranceShortfall;
 pub use error::{BindingFault, Cleaned, CredentialError, TimeFault, TokenFault};
-pub(crate) use fetch::{WallTime, roots_from_pem, system_roots};
+pub(crate) use fetch::{
+    Answer, FetchError, Local, LocalAnswer, Location, Question, Transport, WallTime,
+    roots_from_pem, system_roots,
+};
+pub(crate) use id_token::{IdToken, IdTokenRules, Person, is_fresh};
 pub use identity::Identity;
+pub(crate) use json::{Object, parse_object};
 pub use jws::MAX_TOKEN_BYTES;
+pub(crate) use provider::{Endpoint, ProviderError, ProviderMetadata, Published};
 
 use cache::{Refused, TokenCache, Verified};
+use group_names::GroupNames;
 use jws::Unverified;
+use keys::KeyPrint;
 use source::{KeySource, Snapshot};
 
 /// The configured issuers with their keys, and the tokens they vouched for lately. Belongs to one generation of the
 /// configuration; fetched keys live on in the next.
 pub struct Issuers {
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     tokens: TokenCache,
     /// The last principal of each id, so that a new token of the same person is the same person to later decisions.
     principals: Cache<Box<str>, Arc<Principal>>,
     epoch: AtomicU64,
 }
 
-struct Issuer {
+/// One of them.
+pub(crate) struct Issuer {
     config: Arc<config::Issuer>,
+    /// The same for tokens and for sessions, so that policies see the same person.
+    group_names: Arc<GroupNames>,
     keys: KeySource,
 }
 
@@ -170,7 +185,9 @@ impl Issuers {
         let issuer = self
             .issuers
             .iter()
-            .find(|issuer| issuer.config == identity.vouched)
+            .find(|issuer| {
+                issuer.config == identity.vouched && issuer.group_names == identity.group_names
+            })
             .ok_or(DenialReason::CredentialInvalid)?;
         let snapshot = issuer
             .keys
@@ -181,6 +198,11 @@ impl Issuers {
         } else {
             Err(DenialReason::CredentialInvalid.into())
         }
+    }
+
+    /// All of them, in the order of the configuration.
+    pub(crate) fn all(&self) -> &[Arc<Issuer>] {
+        &self.issuers
     }
 
     /// How each issuer's keys are, in the order of the configuration.
@@ -204,7 +226,7 @@ impl Issuers {
     }
 
     /// The issuer a token claims to be from. Whatever the token says, only that issuer's keys are then tried.
-    fn issuer_of(&self, token: &Unverified<'_>) -> Result<(usize, &Issuer), TokenFault> {
+    fn issuer_of(&self, token: &Unverified<'_>) -> Result<(usize, &Arc<Issuer>), TokenFault> {
         let claimed = match token.claims.get("iss") {
             None => return Err(TokenFault::ClaimMissing("iss".into())),
             Some(Value::String(claimed)) => claimed,
@@ -271,13 +293,67 @@ impl Issuer {
         thumbprint: Option<&[u8; 32]>,
         now: Timestamp,
     ) -> Result<Identity, CredentialError> {
-        let header = &token.header;
-        let key = snapshot
-            .keys
-            .find(header.key_id.as_deref(), &header.algorithm)?;
-        key.verify(token.signing_input, &token.signature)?;
-        let key = key.print();
-        claims::accept(&self.config, key, header, &token.claims, thumbprint, now)
+        let key = check_signature(token, snapshot)?;
+        claims::accept(
+            &self.config,
+            &self.group_names,
+            key,
+            &token.header,
+            &token.claims,
+            thumbprint,
+            now,
+        )
+    }
+
+    /// A token of this very issuer whose signature verifies; nothing else in it has been looked at.
+    /// # Errors: it is another issuer's, or not signed by a key of this one, or its keys cannot be had.
+    async fn signed<'a>(
+        &self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> Result<Unverified<'a>, CredentialError> {
+        let token = jws::parse(token)?;
+        match token.claims.get("iss") {
+            None => return Err(TokenFault::ClaimMissing("iss".into()).into()),
+            Some(Value::String(issuer)) if *issuer == self.config.issuer => {}
+            Some(Value::String(issuer)) => {
+                return Err(TokenFault::IssuerUnknown(Cleaned::new(issuer)).into());
+            }
+            Some(_) => return Err(TokenFault::Claim("iss".into()).into()),
+        }
+        let snapshot = self.snapshot_for(&token, now).await?;
+        check_signature(&token, &snapshot)?;
+        Ok(token)
+    }
+
+    /// As configured.
+    pub(crate) fn config(&self) -> &Arc<config::Issuer> {
+        &self.config
+    }
+
+    /// How it is asked; `None` where its keys are in a file.
+    pub(crate) fn transport(&self) -> Option<&Transport> {
+        self.keys.transport()
+    }
+
+    /// Where people sign in, as the provider publishes it, waiting for a fetch under way.
+    /// # Errors: what to tell an administrator.
+    pub(crate) async fn provider(&self, now: Timestamp) -> Result<Published, ProviderError> {
+        let snapshot = self.keys.current(now).await;
+        let snapshot = snapshot.ok_or(ProviderError::Unavailable)?;
+        Published::of(&snapshot)
+    }
+
+    /// The same without waiting, however old.
+    pub(crate) fn provider_as_known(&self) -> Option<Published> {
+        Published::of(&*self.keys.latest()?).ok()
+    }
+
+    /// Whether nothing that matters to sign-in differs, so that what was built for one serves the other.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.config == other.config
+            && self.group_names == other.group_names
+            && self.keys.same_as(&other.keys)
     }
 
     fn status(&self, now: Timestamp) -> IssuerStatus {
@@ -293,6 +369,15 @@ impl Issuer {
             error,
         }
     }
+}
+
+fn check_signature(token: &Unverified<'_>, snapshot: &Snapshot) -> Result<KeyPrint, TokenFault> {
+    let header = &token.header;
+    let key = snapshot
+        .keys
+        .find(header.key_id.as_deref(), &header.algorithm)?;
+    key.verify(token.signing_input, &token.signature)?;
+    Ok(key.print())
 }
 
 /// Whether the same token will be refused for the same reason as long as the keys are the same. Those that a moment or

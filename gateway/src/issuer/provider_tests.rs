@@ -81,6 +81,7 @@ impl World {
             &[self.config()],
             Path::new("masugata.toml"),
             previous,
+            None,
             &clock,
             &SystemEntropy::default(),
         )

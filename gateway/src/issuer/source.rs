@@ -1,4 +1,4 @@
-//! Where the keys of one issuer come from, and how old they may be.
+//! Where the keys of one issuer come from (and where people sign in there), and how old they may be.
 //!
 //! A file is read once, at load. A provider is asked by one task per issuer, at intervals and when a token names a key
 //! that we do not have; requests never fetch, they wait for that task. So a client that hangs up cannot cancel a fetch,
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::discovery::{self, DiscoveryError};
 use super::fetch::{Location, Transport};
 use super::keys::KeySet;
+use super::provider::{MetadataFault, ProviderMetadata};
 use crate::capability::Clock;
 
 /// Least time between two fetches that requests cause.
@@ -38,6 +39,8 @@ pub(super) struct Snapshot {
     pub(super) keys: Arc<KeySet>,
     /// Changes whenever the keys do, and only then.
     pub(super) revision: u64,
+    /// Where people sign in; `None` for a file.
+    pub(super) provider: Option<Arc<Result<ProviderMetadata, MetadataFault>>>,
     fetched_at: Timestamp,
 }
 
@@ -56,6 +59,7 @@ impl KeySource {
         Self::Fixed(Arc::new(Snapshot {
             keys: Arc::new(keys),
             revision: 0,
+            provider: None,
             fetched_at: Timestamp::MAX,
         }))
     }
@@ -78,6 +82,30 @@ impl KeySource {
         match self {
             Self::Fixed(snapshot) => Some(Arc::clone(snapshot)),
             Self::Remote(remote) => remote.usable(now),
+        }
+    }
+
+    /// What was fetched last, however long ago.
+    pub(super) fn latest(&self) -> Option<Arc<Snapshot>> {
+        match self {
+            Self::Fixed(snapshot) => Some(Arc::clone(snapshot)),
+            Self::Remote(remote) => remote.snapshot.load_full(),
+        }
+    }
+
+    /// How the issuer is asked; `None` for a file.
+    pub(super) fn transport(&self) -> Option<&Transport> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Remote(remote) => Some(&remote.transport),
+        }
+    }
+
+    /// Whether both are the same keys of one provider, now and later.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Remote(one), Self::Remote(other)) => Arc::ptr_eq(one, other),
+            (Self::Fixed(_) | Self::Remote(_), _) => false,
         }
     }
 
@@ -176,6 +204,10 @@ impl RemoteKeys {
         &self.definition
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Starts the task that keeps the keys fresh, once. It ends with the last holder of `self`.
     pub(super) fn start(self: &Arc<Self>) {
         if self.started.swap(true, Ordering::AcqRel) {
@@ -253,20 +285,20 @@ impl RemoteKeys {
             schedule.pending = true;
             schedule.last_attempt = Some(self.clock.now());
         }
-        let fetched =
-            discovery::fetch_keys(&self.transport, &self.definition.issuer, &self.location)
-                .await
-                .and_then(|document| {
-                    KeySet::parse(&document, &self.definition.algorithms)
-                        .map_err(DiscoveryError::KeySet)
-                });
+        let fetched = discovery::fetch(&self.transport, &self.definition.issuer, &self.location)
+            .await
+            .and_then(|published| {
+                let (keys, refused) = KeySet::parse(&published.keys, &self.definition.algorithms)
+                    .map_err(DiscoveryError::KeySet)?;
+                Ok((keys, refused, published.provider))
+            });
         let issuer = &*self.definition.name;
         let outcome = match fetched {
-            Ok((keys, refused)) => {
+            Ok((keys, refused, provider)) => {
                 for key in refused.iter().filter(|key| !key.fault.is_harmless()) {
                     tracing::warn!(issuer, %key, "a published key is not used");
                 }
-                Ok(self.install(keys))
+                Ok(self.install(keys, provider))
             }
             Err(error) => {
                 tracing::warn!(issuer, %error, "the issuer's keys could not be fetched");
@@ -279,14 +311,16 @@ impl RemoteKeys {
     }
 
     /// Takes over a fetched set; true when it is another than before.
-    fn install(&self, keys: KeySet) -> bool {
+    fn install(&self, keys: KeySet, provider: Result<ProviderMetadata, MetadataFault>) -> bool {
         let fetched_at = self.clock.now();
+        let provider = Some(Arc::new(provider));
         let previous = self.snapshot.load_full();
         let (snapshot, changed) = match previous {
             Some(previous) if previous.keys.same_as(&keys) => (
                 Snapshot {
                     keys: Arc::clone(&previous.keys),
                     revision: previous.revision,
+                    provider,
                     fetched_at,
                 },
                 false,
@@ -295,6 +329,7 @@ impl RemoteKeys {
                 Snapshot {
                     keys: Arc::new(keys),
                     revision: previous.map_or(0, |previous| previous.revision) + 1,
+                    provider,
                     fetched_at,
                 },
                 true,

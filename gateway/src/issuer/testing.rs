@@ -18,12 +18,12 @@ use crate::capability::{Clock, SystemClock};
 use crate::config::{self, ClaimNames, KeySource};
 
 /// 2026-01-01T00:00:00Z
-pub(super) const START: i64 = 1_767_225_600;
+pub(crate) const START: i64 = 1_767_225_600;
 
-pub(super) const ISSUER: &str = "https://id.example/realms/corp";
+pub(crate) const ISSUER: &str = "https://id.example/realms/corp";
 
 /// An issuer without any `acr` of its own.
-pub(super) fn issuer_config() -> config::Issuer {
+pub(crate) fn issuer_config() -> config::Issuer {
     config::Issuer {
         sign_in: None,
         name: "corp".to_owned(),
@@ -54,12 +54,12 @@ pub(super) fn issuer_config() -> config::Issuer {
     }
 }
 
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_seconds(START)
 }
 
 /// Claims that are accepted at [`now`].
-pub(super) fn good_claims() -> Value {
+pub(crate) fn good_claims() -> Value {
     json!({
         "iss": ISSUER, "aud": "https://apps.example", "sub": "ada", "client_id": "cli", "jti": "t1",
         "iat": START - 10, "exp": START + 300, "auth_time": START - 60, "name": "Ada",
@@ -68,7 +68,7 @@ pub(super) fn good_claims() -> Value {
 }
 
 /// Those claims with members replaced; `Value::Null` takes one away.
-pub(super) fn claims_with(changes: Value) -> Value {
+pub(crate) fn claims_with(changes: Value) -> Value {
     let mut claims = good_claims();
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
@@ -81,15 +81,15 @@ pub(super) fn claims_with(changes: Value) -> Value {
 }
 
 /// A private key of the test's issuer, used through `jsonwebtoken`: another implementation than the one under test.
-pub(super) struct Signer {
-    pub(super) key_id: String,
-    pub(super) algorithm: Algorithm,
-    pub(super) encoding: EncodingKey,
-    pub(super) jwk: Value,
+pub(crate) struct Signer {
+    pub(crate) key_id: String,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) encoding: EncodingKey,
+    pub(crate) jwk: Value,
 }
 
 impl Signer {
-    pub(super) fn es256(key_id: &str) -> Self {
+    pub(crate) fn es256(key_id: &str) -> Self {
         use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref().to_vec();
@@ -102,7 +102,7 @@ impl Signer {
         }
     }
 
-    pub(super) fn es384(key_id: &str) -> Self {
+    pub(crate) fn es384(key_id: &str) -> Self {
         use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
         let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref().to_vec();
@@ -115,7 +115,7 @@ impl Signer {
         }
     }
 
-    pub(super) fn rsa(key_id: &str, algorithm: Algorithm, name: &str) -> Self {
+    pub(crate) fn rsa(key_id: &str, algorithm: Algorithm, name: &str) -> Self {
         use aws_lc_rs::encoding::AsDer as _;
         use aws_lc_rs::rsa::KeySize;
         use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
@@ -134,7 +134,7 @@ impl Signer {
         }
     }
 
-    pub(super) fn ed25519(key_id: &str) -> Self {
+    pub(crate) fn ed25519(key_id: &str) -> Self {
         use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
         let pair = Ed25519KeyPair::generate().unwrap();
         Self {
@@ -147,7 +147,7 @@ impl Signer {
     }
 
     /// A token as RFC 9068 wants it.
-    pub(super) fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         let mut header = Header::new(self.algorithm);
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(self.key_id.clone());
@@ -155,7 +155,7 @@ impl Signer {
     }
 
     /// A token with any header and payload text, signed correctly.
-    pub(super) fn token_of(&self, header: &str, payload: &str) -> String {
+    pub(crate) fn token_of(&self, header: &str, payload: &str) -> String {
         let message = format!("{}.{}", encode(header), encode(payload));
         let signature =
             jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, self.algorithm).unwrap();
@@ -163,24 +163,24 @@ impl Signer {
     }
 }
 
-pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(super) fn key_set(signers: &[&Signer]) -> String {
+pub(crate) fn key_set(signers: &[&Signer]) -> String {
     let keys: Vec<&Value> = signers.iter().map(|signer| &signer.jwk).collect();
     json!({ "keys": keys }).to_string()
 }
 
 /// A wall clock that stands still until it is moved.
-pub(super) struct HandClock(AtomicI64);
+pub(crate) struct HandClock(AtomicI64);
 
 impl HandClock {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(AtomicI64::new(START * 1000)))
     }
 
-    pub(super) fn advance(&self, by: Duration) -> Timestamp {
+    pub(crate) fn advance(&self, by: Duration) -> Timestamp {
         let millis = i64::try_from(by.as_millis()).unwrap();
         self.0.fetch_add(millis, Ordering::SeqCst);
         self.now()
@@ -198,8 +198,8 @@ impl Clock for HandClock {
 }
 
 /// A provider on loopback: documents by path, and how often each was asked for.
-pub(super) struct Provider {
-    pub(super) address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     state: Arc<ProviderState>,
 }
 
@@ -208,6 +208,8 @@ struct ProviderState {
     /// Whole answers, head included, by path.
     answers: Mutex<HashMap<String, Vec<u8>>>,
     asked: Mutex<HashMap<String, usize>>,
+    /// The last request for each path: head and body.
+    requests: Mutex<HashMap<String, (String, String)>>,
     delay: Mutex<Duration>,
     down: std::sync::atomic::AtomicBool,
     connections: AtomicUsize,
@@ -215,7 +217,7 @@ struct ProviderState {
 
 impl Provider {
     /// Over plain HTTP, or over TLS with `tls`.
-    pub(super) async fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub(crate) async fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::<ProviderState>::default();
@@ -245,7 +247,7 @@ impl Provider {
         Self { address, state }
     }
 
-    pub(super) fn answer(&self, path: &str, document: &str) {
+    pub(crate) fn answer(&self, path: &str, document: &str) {
         let answer = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{document}",
             document.len()
@@ -253,21 +255,26 @@ impl Provider {
         self.answer_raw(path, answer.into_bytes());
     }
 
-    pub(super) fn answer_raw(&self, path: &str, answer: Vec<u8>) {
+    pub(crate) fn answer_raw(&self, path: &str, answer: Vec<u8>) {
         let mut answers = self.state.answers.lock().unwrap();
         answers.insert(path.to_owned(), answer);
     }
 
-    pub(super) fn asked(&self, path: &str) -> usize {
+    pub(crate) fn asked(&self, path: &str) -> usize {
         let asked = self.state.asked.lock().unwrap();
         asked.get(path).copied().unwrap_or(0)
     }
 
-    pub(super) fn set_down(&self, down: bool) {
+    /// Head and body of the last request for a path.
+    pub(crate) fn last_request(&self, path: &str) -> (String, String) {
+        self.state.requests.lock().unwrap()[path].clone()
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
     }
 
-    pub(super) fn set_delay(&self, delay: Duration) {
+    pub(crate) fn set_delay(&self, delay: Duration) {
         *self.state.delay.lock().unwrap() = delay;
     }
 }
@@ -284,9 +291,25 @@ impl ProviderState {
         let head = String::from_utf8(head).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
         *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
+        let length = head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .map_or(0, |(_, length)| length.parse().unwrap());
+        let mut body = vec![0; length];
+        if stream.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        let body = String::from_utf8(body).unwrap();
+        self.requests
+            .lock()
+            .unwrap()
+            .insert(path.clone(), (head, body));
         let delay = *self.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
-        let answer = self.answers.lock().unwrap().get(&path).cloned();
+        let answers = self.answers.lock().unwrap().clone();
+        let bare = path.split('?').next().unwrap();
+        let answer = answers.get(&path).or_else(|| answers.get(bare)).cloned();
         let answer = answer
             .unwrap_or_else(|| b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec());
         let _ = stream.write_all(&answer).await;

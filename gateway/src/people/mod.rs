@@ -8,6 +8,7 @@
 //! the disk: make them off the threads that serve.
 
 mod record;
+mod regroup;
 mod store;
 mod table;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::config::sign_in::ScimUser;
 
 pub use record::{Email, Former, Group, Person};
+pub(crate) use regroup::Regrouped;
 pub use store::PeopleError;
 pub use table::Standing;
 

@@ -4,17 +4,43 @@
 //! The `oauth2` crate writes the protocol's messages; tokens are verified in [`crate::issuer`], by the same keys and the
 //! same strict reader as access tokens (see `docs/adr/0007`). Nothing here knows cookies, sessions or pages.
 
+mod begin;
+mod build;
+mod callback;
+mod complete;
 mod error;
+mod exchange;
+mod groups;
+mod proof;
+mod refresh;
+mod tables;
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use masugata_policy::{Authentication, Principal, Timestamp};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use crate::capability::Entropy;
+use crate::config::KeySource;
+use crate::config::sign_in::Client;
+use crate::issuer::{Issuer, ProviderError, ProviderMetadata, Published, Transport};
 use crate::respond::Language;
 
+use proof::{Proof, Shown, SigningFault};
+use tables::Tables;
+
 pub use error::{SignInError, Unmet, Words};
+
+/// Longest ID Token that goes into the URL of a sign-out, bytes; servers refuse longer URLs, and `client_id` is there too.
+const MAX_HINT_BYTES: usize = 4096;
 
 /// Providers at which people can sign in, in the order of the configuration. Belongs to one generation of it.
 #[derive(Default)]
@@ -24,7 +50,14 @@ pub struct Providers {
 
 /// One `[[issuer]]` with sign-in.
 pub struct Provider {
-    name: Box<str>,
+    issuer: Arc<Issuer>,
+    client: Client,
+    proof: Proof,
+    transport: Transport,
+    entropy: Arc<dyn Entropy>,
+    tables: Arc<Tables>,
+    /// Where Microsoft Graph is; tests have their own.
+    graph: Box<str>,
 }
 
 /// What a sign-in has to bring.
@@ -46,6 +79,16 @@ pub struct Wanted {
 pub struct Attempt {
     issuer: Box<str>,
     state: SecretString,
+    nonce: SecretString,
+    /// PKCE (RFC 7636 §4.1)
+    verifier: SecretString,
+    redirect_uri: String,
+    began: Timestamp,
+    wanted: Wanted,
+    /// Context classes that were asked for, `acr` or `acrs`.
+    contexts: Vec<String>,
+    /// The provider said that its answers say whose they are.
+    names_itself: bool,
 }
 
 /// A person as the provider vouches for them.
@@ -129,8 +172,12 @@ impl Providers {
     }
 
     /// The one for addresses in that domain.
-    pub fn for_email(&self, _email: &str) -> Option<&Arc<Provider>> {
-        None
+    pub fn for_email(&self, email: &str) -> Option<&Arc<Provider>> {
+        let (_, domain) = email.trim().rsplit_once('@')?;
+        self.list.iter().find(|provider| {
+            let domains = &provider.client.email_domains;
+            domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
+        })
     }
 
     /// Those that an app accepts (`requirements.issuers`; empty: all).
@@ -146,75 +193,143 @@ impl Providers {
     pub async fn logout_token(
         &self,
         issuer_name: &str,
-        _token: &str,
-        _now: Timestamp,
+        token: &str,
+        now: Timestamp,
     ) -> Result<LogoutNotice, LogoutFault> {
-        Err(LogoutFault::ProviderUnknown(issuer_name.into()))
+        let provider = self
+            .by_issuer_name(issuer_name)
+            .ok_or_else(|| LogoutFault::ProviderUnknown(issuer_name.into()))?;
+        let client_id = &provider.client.client_id;
+        let token = provider.issuer.logout_token(token, client_id, now).await?;
+        if !provider
+            .tables
+            .is_first(&token.token_id, token.over_at, now)
+        {
+            return Err(LogoutFault::Replayed);
+        }
+        Ok(LogoutNotice {
+            issuer: issuer_name.into(),
+            subject: token.subject,
+            session: token.session,
+            token_id: token.token_id,
+        })
     }
 }
 
 impl Provider {
     /// The issuer's configured name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.issuer.config().name
     }
 
     /// What people call it.
     pub fn label(&self) -> &str {
-        &self.name
+        &self.client.label
     }
 
     /// Whether it is our own.
     pub fn is_built_in(&self) -> bool {
-        false
+        self.issuer.config().keys == KeySource::BuiltIn
     }
 
     /// Begins a sign-in: the attempt to keep, and the URL to send the browser to.
     /// # Errors: the provider cannot be asked.
     pub async fn begin(
         &self,
-        _wanted: Wanted,
-        _redirect_uri: &str,
-        _entropy: &dyn Entropy,
-        _now: Timestamp,
+        wanted: Wanted,
+        redirect_uri: &str,
+        entropy: &dyn Entropy,
+        now: Timestamp,
     ) -> Result<(Attempt, String), SignInError> {
-        Err(SignInError::TimedOut)
+        self.ask(wanted, redirect_uri, entropy, now).await
     }
 
-    /// Ends it: `query` is what the browser brought back, as received.
+    /// Ends it: `query` is what the browser brought back, as received, without `?`.
     /// # Errors: why nobody is signed in; the attempt is used up either way.
     pub async fn complete(
         &self,
-        _attempt: Attempt,
-        _query: &str,
-        _now: Timestamp,
+        attempt: Attempt,
+        query: &str,
+        now: Timestamp,
     ) -> Result<SignedIn, SignInError> {
-        Err(SignInError::TimedOut)
+        self.answer(attempt, query, now).await
     }
 
-    /// Asks the provider whether it still vouches for the person of `subject` (`sub`).
+    /// Asks the provider whether it still vouches for the person of `subject` (`sub`). One call at a time for each token.
     /// # Errors: it does not, or cannot be asked.
     pub async fn refresh(
         &self,
-        _token: &SecretString,
-        _subject: &str,
-        _now: Timestamp,
+        token: &SecretString,
+        subject: &str,
+        now: Timestamp,
     ) -> Result<Refreshed, RefreshError> {
-        Err(RefreshError::Unreachable("".into()))
+        self.ask_again(token, subject, now).await
     }
 
     /// Tells the provider that a refresh token will not be used any more (RFC 7009), where it wants to know.
-    pub async fn revoke(&self, _token: &SecretString) {}
+    pub async fn revoke(&self, token: &SecretString, now: Timestamp) {
+        self.give_back(token, now).await;
+    }
 
     /// Where to send a browser that signed out here, so that the provider forgets it too (OpenID Connect RP-Initiated
     /// Logout §2); `None`: the provider has no such page. `back_to` must be registered there.
     pub fn sign_out_url(
         &self,
-        _id_token: Option<&SecretString>,
-        _back_to: &str,
-        _state: &str,
+        id_token: Option<&SecretString>,
+        back_to: &str,
+        state: &str,
     ) -> Option<String> {
-        None
+        let published = self.issuer.provider_as_known()?;
+        let endpoint = published.metadata().ok()?.end_session.as_ref()?;
+        let mut url = Url::parse(&endpoint.url).ok()?;
+        let hint = id_token
+            .map(|token| token.expose_secret())
+            .filter(|token| !token.is_empty() && token.len() <= MAX_HINT_BYTES);
+        let mut query = url.query_pairs_mut();
+        if let Some(hint) = hint {
+            query.append_pair("id_token_hint", hint);
+        }
+        query
+            .append_pair("client_id", &self.client.client_id)
+            .append_pair("post_logout_redirect_uri", back_to)
+            .append_pair("state", state);
+        drop(query);
+        Some(url.into())
+    }
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    async fn published(&self, now: Timestamp) -> Result<Published, SignInError> {
+        self.issuer
+            .provider(now)
+            .await
+            .map_err(|error| match error {
+                ProviderError::Unavailable => self.unavailable(&error.to_string()),
+                ProviderError::Fault(_) => self.metadata_fault(&error.to_string()),
+            })
+    }
+
+    fn show(&self, metadata: &ProviderMetadata, now: Timestamp) -> Result<Shown, SigningFault> {
+        let issuer = &self.issuer.config().issuer;
+        let client_id = &self.client.client_id;
+        self.proof
+            .show(client_id, issuer, metadata, &*self.entropy, now)
+    }
+
+    fn unavailable(&self, detail: &str) -> SignInError {
+        SignInError::Unavailable {
+            provider: self.name().into(),
+            detail: detail.into(),
+        }
+    }
+
+    fn metadata_fault(&self, detail: &str) -> SignInError {
+        SignInError::Metadata {
+            provider: self.name().into(),
+            detail: detail.into(),
+        }
     }
 }
 

@@ -64,7 +64,8 @@ impl Keys {
                     None
                 }
                 Ok(issuer) => {
-                    let built = Issuers::build(&[issuer], &config.path, issuers, clock, entropy);
+                    let built =
+                        Issuers::build(&[issuer], &config.path, issuers, None, clock, entropy);
                     built.map_err(|found| problems.extend(found)).ok()
                 }
             },

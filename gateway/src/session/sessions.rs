@@ -340,6 +340,26 @@ impl Sessions {
         written.await.unwrap_or(Err(StoreError::Write))
     }
 
+    /// Somebody is known otherwise from now on (`issuer/user`): other groups, another name.
+    pub(crate) fn change(&self, principal: &str, now_is: &dyn Fn(&Principal) -> Principal) {
+        let book = self.book();
+        let mut writes = Vec::new();
+        for session in book.sessions() {
+            let before = session.principal();
+            if before.id() != principal {
+                continue;
+            }
+            session.principal.store(Arc::new(now_is(&before)));
+            if !book.without_keys(session.family).contains(&session.id) {
+                writes.push(Write::Put(session.id, kept::written(session)));
+            }
+        }
+        if !writes.is_empty() {
+            let _later = self.store.write(writes);
+        }
+        self.moved();
+    }
+
     /// Those whose provider is to be asked again by now.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<Arc<Session>> {
         let book = self.book();

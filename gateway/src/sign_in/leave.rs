@@ -103,7 +103,8 @@ pub(super) async fn end_family(visitor: &Visitor<'_>, session: &Arc<Session>) ->
     let provider = visitor.sign_in.providers.by_issuer_name(&session.issuer);
     if let (Some(token), Some(provider)) = (token, provider.map(Arc::clone)) {
         // The person need not wait for it.
-        tokio::spawn(async move { provider.revoke(&token).await });
+        let now = visitor.now;
+        tokio::spawn(async move { provider.revoke(&token, now).await });
     }
     secrets
 }

@@ -11,6 +11,7 @@
 
 mod app_host;
 mod back_channel;
+mod built_in;
 mod callback;
 pub(crate) mod fault;
 mod fields;
@@ -51,6 +52,7 @@ use crate::state::{SignInState, State};
 
 pub(crate) use app_host::PREFIX;
 pub(crate) use back_channel::receive as receive_logout;
+pub(crate) use built_in::BuiltIn;
 pub(crate) use redirect::{Navigation, to_sign_in};
 
 use fault::{Fault, OwnFault};
@@ -106,7 +108,8 @@ pub(crate) async fn at_sign_in_host(
     visitor: &Visitor<'_>,
     body: Incoming,
 ) -> Result<Response<Bytes>, Denial> {
-    let reads = visitor.head.method == Method::GET || visitor.head.method == Method::HEAD;
+    let gets = visitor.head.method == Method::GET;
+    let reads = gets || visitor.head.method == Method::HEAD;
     let posts = visitor.head.method == Method::POST;
     let path = visitor.head.uri.path();
     if let Some(asset) = pages::asset(&visitor.head.method, path) {
@@ -114,15 +117,26 @@ pub(crate) async fn at_sign_in_host(
     }
     match path {
         "/" if reads => my::page(visitor).await,
-        "/start" | "/choose" if reads => Ok(start::start(visitor).await),
+        // Not HEAD: a sign-in would be begun, or used up, that nobody sees.
+        "/start" | "/choose" if gets => Ok(start::start(visitor).await),
         "/signed-out" if reads => Ok(pages::signed_out(&visitor.look(), AtProvider::Ended)),
         "/sign-out" if posts => leave::sign_out(visitor, body).await,
         "/sessions/end" if posts => leave::end_one(visitor, body).await,
         "/" | "/start" | "/choose" | "/signed-out" | "/sign-out" | "/sessions/end" => {
             Err(DenialReason::MethodNotAllowed.into())
         }
+        my::FACTORS if gets && visitor.session.is_none() => {
+            Ok(my::sign_in_for(visitor, path).await)
+        }
+        _ if path.starts_with(built_in::PREFIX) => {
+            let built_in = visitor.shared.built_in.as_ref();
+            let built_in = built_in.ok_or(DenialReason::RouteNotFound)?;
+            let body = collect(body, LARGEST).await;
+            let body = body.ok_or(DenialReason::RequestMalformed)?;
+            Ok(built_in.answer_to(visitor, body).await)
+        }
         _ => match path.strip_prefix("/callback/") {
-            Some(issuer) if reads => Ok(callback::callback(visitor, issuer).await),
+            Some(issuer) if gets => Ok(callback::callback(visitor, issuer).await),
             Some(_) => Err(DenialReason::MethodNotAllowed.into()),
             None => Err(DenialReason::RouteNotFound.into()),
         },
@@ -192,6 +206,9 @@ impl Visitor<'_> {
         written.is_ok_and(|written| form::is_our_own(&self.head.headers, &written))
     }
 }
+
+/// Bytes of what is sent to the built-in provider: a passkey with a chain of certificates fits.
+const LARGEST: usize = 64 * 1024;
 
 /// How long a form may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);

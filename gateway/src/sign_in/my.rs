@@ -12,6 +12,7 @@ use crate::denial::{Denial, DenialReason};
 use crate::inventory::Lookup;
 use crate::pipeline::prospect;
 use crate::respond::{Format, Preferences};
+use crate::session::Session;
 
 /// The field of a query that says what was done on the page before, and its values.
 const NOTICE: &str = "done";
@@ -21,6 +22,14 @@ const NOTICES: [(&str, MyNotice); 4] = [
     ("gone", MyNotice::AlreadyEnded),
     ("expired", MyNotice::Expired),
 ];
+
+/// Where people of the built-in provider change how they sign in.
+pub(super) const FACTORS: &str = "/id/factors";
+
+/// A page of the person's own that shows nothing without a session.
+pub(super) async fn sign_in_for(visitor: &Visitor<'_>, path: &str) -> Response<Bytes> {
+    start::begin(visitor, Wish::own(path), Chosen::default()).await
+}
 
 /// After a form: back to the page, where loading it again sends nothing.
 pub(super) fn go_to(visitor: &Visitor<'_>, notice: Option<MyNotice>) -> Response<Bytes> {
@@ -44,7 +53,7 @@ pub(super) async fn page(visitor: &Visitor<'_>) -> Result<Response<Bytes>, Denia
         if Preferences::of(visitor.head).format == Format::Problem {
             return Err(DenialReason::CredentialMissing.into());
         }
-        return Ok(start::begin(visitor, Wish::own("/"), Chosen::default()).await);
+        return Ok(sign_in_for(visitor, "/").await);
     };
     session.touch(visitor.now);
     let (state, now) = (visitor.state, visitor.now);
@@ -89,6 +98,13 @@ pub(super) async fn page(visitor: &Visitor<'_>) -> Result<Response<Bytes>, Denia
 }
 
 /// What the built-in provider knows of how they sign in.
-fn factors(_visitor: &Visitor<'_>, _session: &crate::session::Session) -> Option<Factors<'static>> {
-    None
+fn factors(visitor: &Visitor<'_>, session: &Session) -> Option<Factors<'static>> {
+    let account = visitor.shared.built_in.as_ref()?.account_of(session)?;
+    Some(Factors {
+        link: FACTORS,
+        passkeys: account.passkeys.len(),
+        password: account.password_set_at.is_some(),
+        codes: account.totp,
+        recovery_codes: account.recovery_codes,
+    })
 }

@@ -19,6 +19,7 @@ use crate::destination::name::{self, Suffix};
 use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
+use crate::relying_party::Providers;
 use crate::respond::Brand;
 use crate::routes::HostModes;
 use crate::scim;
@@ -49,6 +50,7 @@ impl State {
             &config.issuers,
             &config.path,
             previous.map(|state| &state.issuers),
+            environment.built_in.as_ref(),
             &environment.clock,
             &*environment.entropy,
         );
@@ -59,6 +61,12 @@ impl State {
             &environment.clock,
             &*environment.entropy,
         ));
+        let providers = issuers.as_ref().and_then(|issuers| {
+            let previous = previous.map(|state| &*state.providers);
+            let entropy = &environment.entropy;
+            let providers = Providers::build(issuers, &config.path, previous, entropy);
+            problems.collect(providers.map_err(|problems| LoadError { problems }))
+        });
         let signer = AssertionSigner::build(
             &config.assertion,
             previous.map(|state| &state.signer),
@@ -124,8 +132,9 @@ impl State {
             Some(egress),
             Some(brand),
             Some(scim),
+            Some(providers),
         ) = (
-            policies, trust, issuers, signer, apps, routes, egress, brand, scim,
+            policies, trust, issuers, signer, apps, routes, egress, brand, scim, providers,
         )
         else {
             return Err(LoadError { problems: found });
@@ -133,6 +142,7 @@ impl State {
         if !found.is_empty() {
             return Err(LoadError { problems: found });
         }
+        let providers = Arc::new(providers);
         let mut state = Self {
             generation: previous.map_or(1, |state| state.generation.saturating_add(1)),
             tls: trust.tls,
@@ -150,11 +160,12 @@ impl State {
             inventory: Arc::new(inventory),
             issuers,
             scim,
+            providers: Arc::clone(&providers),
             services: services(&config),
             routes,
             apps,
             egress,
-            sign_in: SignInState::build(&config, previous, environment),
+            sign_in: SignInState::build(&config, &providers),
             brand,
             policies,
             networks: Networks::build(&config.networks),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::{Environment, State};
 use crate::config::Config;
 use crate::relying_party::Providers;
 use crate::session::Session;
@@ -13,7 +12,7 @@ use crate::session::Session;
 pub(crate) struct SignInState {
     /// Of the sign-in host, as browsers write it.
     pub(crate) origin: String,
-    pub(crate) providers: Providers,
+    pub(crate) providers: Arc<Providers>,
     /// Identifiers of issuers at which people sign in, by name.
     pub(crate) issuers: AHashMap<Box<str>, Box<str>>,
     /// Some provider is found by e-mail addresses.
@@ -22,11 +21,7 @@ pub(crate) struct SignInState {
 
 impl SignInState {
     /// `None`: nobody signs in with a browser.
-    pub(super) fn build(
-        config: &Config,
-        _previous: Option<&State>,
-        _environment: &Environment,
-    ) -> Option<Arc<Self>> {
+    pub(super) fn build(config: &Config, providers: &Arc<Providers>) -> Option<Arc<Self>> {
         let sign_in = config.sign_in.as_ref()?;
         let clients = config.issuers.iter().filter_map(|issuer| {
             let client = issuer.sign_in.as_ref()?;
@@ -34,7 +29,7 @@ impl SignInState {
         });
         Some(Arc::new(Self {
             origin: config.ingress.origin_of(&sign_in.host),
-            providers: Providers::default(),
+            providers: Arc::clone(providers),
             by_email: clients
                 .clone()
                 .any(|(_, client)| !client.email_domains.is_empty()),

@@ -29,6 +29,7 @@ use crate::egress::password::PasswordKey;
 use crate::exchange::Exchange;
 use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
+use crate::people::Standing;
 use crate::session::Session;
 use crate::state::{EgressState, State};
 use credential::Presented;
@@ -211,10 +212,16 @@ fn cookie_of<'a>(shared: &'a Shared, routed: &'a Routed) -> session::At<'a> {
 /// # Errors
 /// The account is disabled.
 pub(super) fn stand(shared: &Shared, credentials: Credentials) -> Result<Credentials, Denial> {
-    if shared.is_inactive(&credentials.principal) {
-        return Err(DenialReason::AccountDisabled.into());
+    match shared.standing(&credentials.principal) {
+        Standing::Inactive => Err(DenialReason::AccountDisabled.into()),
+        Standing::Active {
+            groups: Some(groups),
+        } => Ok(Credentials {
+            principal: shared.regrouped.of(&credentials.principal, &groups),
+            ..credentials
+        }),
+        Standing::Active { groups: None } | Standing::Unknown => Ok(credentials),
     }
-    Ok(credentials)
 }
 
 /// The ways to sign in to an app.

@@ -89,10 +89,6 @@ impl<'a> Look<'a> {
         self.preferences.language
     }
 
-    pub(crate) fn preferences(&self) -> Preferences {
-        self.preferences
-    }
-
     /// A path on this host, in the language that was chosen.
     pub(crate) fn link(&self, path: &str) -> String {
         if !self.chosen {

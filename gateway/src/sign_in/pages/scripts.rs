@@ -3,9 +3,6 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, header};
 
-/// Below which our scripts are, on every host of ours.
-pub(crate) const ASSETS: &str = "/.masugata/assets/";
-
 /// Tells the waiting tab.
 pub(super) const TABS: &str = "/.masugata/assets/tabs.js";
 
