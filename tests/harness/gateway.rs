@@ -381,7 +381,9 @@ impl TestGatewayBuilder {
         if std::mem::replace(&mut self.sign_in, true) {
             return self;
         }
-        std::fs::create_dir_all(self.directory.path().join("store")).unwrap();
+        let mut store = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut store, 0o700);
+        store.create(self.directory.path().join("store")).unwrap();
         self.top("store = \"store\"")
             .ingress("public_port = 443")
             .config(

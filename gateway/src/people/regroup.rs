@@ -7,7 +7,10 @@ use masugata_policy::Principal;
 use quick_cache::sync::Cache;
 
 /// See the module's first lines.
-pub(crate) struct Regrouped(Cache<u64, (Arc<[Box<str>]>, Arc<Principal>)>);
+pub(crate) struct Regrouped(Cache<u64, Made>);
+
+/// The groups, and the principal who has them.
+type Made = (Arc<[Box<str>]>, Arc<Principal>);
 
 /// As many as there are credentials in use at a time; the rest is made anew.
 const MOST: usize = 16_384;

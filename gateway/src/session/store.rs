@@ -216,19 +216,24 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         .set_cache_size(CACHE)
         .set_check_integrity_on_open(true)
         .open(path);
-    opened.map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen | redb::DatabaseError::LockProtocolMismatch => {
-            StoreError::InUse(path.to_owned())
+    opened.map_err(|error| {
+        use redb::{DatabaseError, StorageError};
+        if matches!(
+            error,
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch
+        ) {
+            return StoreError::InUse(path.to_owned());
         }
-        redb::DatabaseError::Storage(redb::StorageError::Io(source))
-            if source.kind() == io::ErrorKind::PermissionDenied =>
+        // What the operating system refuses is no damage.
+        if let DatabaseError::Storage(StorageError::Io(source)) = &error
+            && source.kind() == io::ErrorKind::PermissionDenied
         {
-            StoreError::Open {
+            return StoreError::Open {
                 path: path.to_owned(),
-                source,
-            }
+                source: io::ErrorKind::PermissionDenied.into(),
+            };
         }
-        other => damaged(other.to_string()),
+        damaged(error.to_string())
     })
 }
 

@@ -46,8 +46,10 @@ struct Ears {
     /// Once it runs.
     shared: OnceLock<Weak<Shared>>,
     /// Who is at a page of the provider now, by account and device: that session survives what they change.
-    acting: Mutex<AHashMap<(Box<str>, Box<str>), Vec<SessionId>>>,
+    acting: Mutex<AHashMap<AccountAndDevice, Vec<SessionId>>>,
 }
+
+type AccountAndDevice = (Box<str>, Box<str>);
 
 impl BuiltIn {
     /// The provider of a configuration; `None`: it has none. Blocks.
@@ -175,7 +177,7 @@ impl Local for BuiltIn {
 /// Takes the note of who acts away again.
 struct Acting {
     ears: Arc<Ears>,
-    key: (Box<str>, Box<str>),
+    key: AccountAndDevice,
     family: SessionId,
 }
 
