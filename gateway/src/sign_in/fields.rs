@@ -55,7 +55,9 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
 
 /// A path with a query of these.
 pub(crate) fn link(path: &str, fields: &[(&str, &str)]) -> String {
-    let mut query = url::form_urlencoded::Serializer::new(format!("{path}?"));
+    let link = format!("{path}?");
+    let begins = link.len();
+    let mut query = url::form_urlencoded::Serializer::for_suffix(link, begins);
     for (name, value) in fields {
         query.append_pair(name, value);
     }
