@@ -28,7 +28,12 @@ async fn world(policy: &str) -> World {
     let provider = FakeProvider::new(&builder, "staff").await;
     let mut builder = builder
         .app("wiki", upstream.address)
-        .app_with("news", "public", upstream.address, "")
+        .app_with(
+            "news",
+            "public",
+            upstream.address,
+            "[app.require]\nmulti_factor = false\n",
+        )
         .app_with(
             "books",
             "confidential",
@@ -349,6 +354,36 @@ async fn a_stolen_cookie_ends_the_session_and_sounds_an_alarm() {
         (&alarms[0]["alert"], &alarms[0]["device"]),
         (&true.into(), &"laptop".into())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_cookie_without_any_certificate_ends_the_session_too() {
+    let upstream = Upstream::hello().await;
+    let builder = TestGateway::new();
+    let provider = FakeProvider::new(&builder, "staff").await;
+    let gateway = builder
+        .app("wiki", upstream.address)
+        .ingress("client_certificates = \"optional\"")
+        .provider(&provider)
+        .start()
+        .await;
+    let mut owner = gateway.browser("laptop");
+    assert_eq!(owner.open(WIKI).await.status(), 200);
+    let mut thief = owner.clone().on(None);
+    let answer = thief
+        .fetch("https://wiki.corp.test", Method::GET, WIKI, "")
+        .await;
+    assert_eq!(
+        answer.denial_code().as_deref(),
+        Some("device-certificate-missing")
+    );
+    let answer = owner
+        .fetch("https://wiki.corp.test", Method::GET, WIKI, "")
+        .await;
+    assert_eq!(answer.denial_code().as_deref(), Some("credential-expired"));
+    let alarms = people(&gateway, "session-stolen").await;
+    assert_eq!(alarms.len(), 1);
+    assert!(alarms[0]["thumbprint"].is_null());
 }
 
 // Login CSRF and fixation: the victim's browser must not end up in a session that somebody else began.
