@@ -14,14 +14,18 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
+use masugata_idp::SetupError;
+use masugata_policy::Principal;
+
 use crate::admin::Admin;
-use crate::audit::event::Operation;
+use crate::audit::event::{Actor, Operation, Person, PersonKind};
 use crate::audit::handshakes::{self, Handshakes};
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::error::LoadError;
 use crate::config::{Config, Loaded};
 use crate::connection::Door;
+use crate::control::socket::{self, ControlError, Listening};
 use crate::exchange::RequestId;
 use crate::issuer::Local;
 use crate::limits::admission::Admission;
@@ -29,7 +33,10 @@ use crate::limits::lockout::Lockout;
 use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
+use crate::people::{Basis, People, PeopleError, Regrouped, Standing};
 use crate::reload::{self, Reloaded};
+use crate::session::{Ended, Sessions, StoreError, Which};
+use crate::sign_in::{BuiltIn, UnderWay, record, refresh};
 use crate::state::State;
 use crate::view::{self, View};
 
@@ -62,11 +69,18 @@ pub(crate) struct Shared {
     /// By door: ingress, egress.
     admission: [Arc<Admission>; 2],
     pub(crate) lockout: Lockout,
+    /// Who is provisioned; there is one wherever there is a `store`.
+    pub(crate) people: Option<Arc<People>>,
+    /// Principals with the groups that are provisioned instead of those that their credentials name.
+    pub(crate) regrouped: Regrouped,
     /// The built-in identity provider, where it is on; for good or never, as the store it lives in.
-    pub(crate) built_in: Option<Arc<dyn Local>>,
+    pub(crate) built_in: Option<Arc<BuiltIn>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
+    /// Of people who signed in with a browser; `None`: nobody can.
+    pub(crate) sessions: Option<Arc<Sessions>>,
+    pub(crate) under_way: UnderWay,
     request_prefix: u64,
     requests: AtomicU64,
     connections: AtomicU64,
@@ -88,15 +102,81 @@ impl Shared {
     }
 
     pub(crate) fn replace_state(&self, state: State) {
+        if let Some(people) = &self.people {
+            people.rest_on(Basis::of(&state.config));
+        }
         self.state.store(Arc::new(state));
         self.changed();
         self.reloaded.notify_one();
     }
 
     /// What lasting exchanges were permitted by may be another now.
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Ends sessions of people, at once and for good, and puts it on record. `why` is for the record.
+    pub(crate) async fn end_sessions(&self, which: &Which, by: Actor, why: &str) -> Vec<Ended> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let ending = sessions.end(which);
+        self.record_ended(&ending.ended, &by, why);
+        ending.durable().await
+    }
+
+    /// As [`Shared::end_sessions`], for whoever cannot wait for the disk.
+    pub(crate) fn end_sessions_now(&self, which: &Which, by: &Actor, why: &str) -> Vec<Ended> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let ending = sessions.end(which);
+        self.record_ended(&ending.ended, by, why);
+        ending.ended
+    }
+
+    /// Sessions have ended: it goes on record, and what still runs under them is asked about at once.
+    pub(crate) fn record_ended(&self, ended: &[Ended], by: &Actor, why: &str) {
+        if ended.is_empty() {
+            return;
+        }
+        self.cut();
+        let when = (self.clock.now(), self.state().generation);
+        for ended in ended {
+            let kind = PersonKind::SessionEnded;
+            self.auditor.person(Person {
+                detail: Some(why.into()),
+                ..record::of_session(kind, &ended.session, by.clone(), when)
+            });
+        }
+    }
+
+    /// Changes when somebody's session has ended or their standing is another.
+    pub(crate) fn ends(&self) -> u64 {
+        let sessions = self.sessions.as_ref().map_or(0, |it| it.epoch());
+        let people = self.people.as_ref().map_or(0, |it| it.revision());
+        // Both only grow, so the sum changes with either.
+        sessions.wrapping_add(people)
+    }
+
+    /// Whether the person's account is disabled where accounts are kept.
+    pub(crate) fn is_inactive(&self, principal: &Principal) -> bool {
+        self.standing(principal) == Standing::Inactive
+    }
+
+    /// How somebody stands where accounts are kept.
+    pub(crate) fn standing(&self, principal: &Principal) -> Standing {
+        let people = self.people.as_ref();
+        people.map_or(Standing::Unknown, |people| people.standing(principal.id()))
+    }
+
+    /// Something that lasting exchanges were permitted by is over.
+    pub(crate) fn cut(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.moved();
+        }
+        self.changed();
     }
 
     /// Begins to keep the lists of the second door up to date.
@@ -159,6 +239,15 @@ pub enum StartError {
     /// The record cannot be opened; without it nothing may be let through.
     #[error("cannot open the audit log: {0}")]
     Audit(#[from] crate::audit::sink::AuditError),
+    #[error("{0}")]
+    Sessions(#[from] StoreError),
+    #[error("the built-in identity provider cannot be opened: {0}")]
+    BuiltIn(#[from] SetupError),
+    /// The directory of provisioned people: going on without it would let everybody back in who was deactivated.
+    #[error("cannot open the directory of people: {0}")]
+    People(#[from] PeopleError),
+    #[error("cannot be administered: {0}")]
+    Control(#[from] ControlError),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -209,16 +298,26 @@ impl Gateway {
         let config_path = config.path.clone();
         let metrics = Metrics::new();
         let auditor = Auditor::open(&config.audit, Arc::clone(&clock))?;
-        let built_in: Option<Arc<dyn Local>> = None;
+        let built_in = open_built_in(&config, &clock, &entropy).await?;
         let environment = crate::state::Environment {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             metrics: Arc::clone(&metrics),
-            built_in: built_in.clone(),
+            built_in: built_in.clone().map(|it| it as Arc<dyn Local>),
         };
         let state = State::build(loaded, None, &environment)?;
+        let sessions = open_sessions(&config, &entropy).await?;
+        let people = match &config.store {
+            Some(store) => Some(Arc::new(People::open(
+                store,
+                Basis::of(&config),
+                &*entropy,
+            )?)),
+            None => None,
+        };
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
+        let under_way = UnderWay::new(&*entropy);
         let shared = Arc::new(Shared {
             reloaded: Notify::new(),
             changed: watch::Sender::new(0),
@@ -228,16 +327,23 @@ impl Gateway {
                 .map(|door| Admission::new(state.bounds(door), &*entropy)),
             state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
+            people,
+            regrouped: Regrouped::default(),
             built_in,
             clock,
             entropy,
             metrics,
             drain: Drain::default(),
+            sessions,
+            under_way,
             request_prefix: u64::from_be_bytes(prefix),
             requests: AtomicU64::new(1),
             connections: AtomicU64::new(1),
         });
 
+        if let Some(built_in) = &shared.built_in {
+            built_in.runs_in(&shared);
+        }
         let mut tasks = JoinSet::new();
         let background = CancellationToken::new();
         let (mut doors, ingress) = bind(&config.ingress.listen, Door::Ingress)?;
@@ -265,6 +371,11 @@ impl Gateway {
                 Arc::clone(&door.tunnels).sweep(shared.changed.subscribe(), background.clone());
             tasks.spawn(sweep);
         }
+        if let Some(store) = &config.store {
+            let control = Listening::bind(store)?;
+            let serve = socket::serve(control, Arc::clone(&shared), background.clone());
+            tasks.spawn(serve);
+        }
         for (listener, door) in doors {
             tasks.spawn(listener::accept(Arc::clone(&shared), listener, door));
         }
@@ -272,6 +383,14 @@ impl Gateway {
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
+        if let Some(sessions) = &shared.sessions {
+            let sessions = Arc::clone(sessions);
+            tasks.spawn(refresh::keep(
+                Arc::clone(&shared),
+                sessions,
+                background.clone(),
+            ));
+        }
         if let Some(seen) = seen.filter(|_| config.runtime.watch) {
             tasks.spawn(reload::watch(
                 Arc::clone(&shared),
@@ -345,6 +464,10 @@ impl Gateway {
         self.drain().await;
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
+        if let Some(sessions) = self.shared.sessions.clone() {
+            let now = self.shared.clock.now();
+            let _closed = tokio::task::spawn_blocking(move || sessions.close(now)).await;
+        }
         self.shared.report_strangers(true);
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
@@ -384,6 +507,36 @@ impl Gateway {
 
     fn record(&self, kind: &'static str, detail: impl Into<String>) {
         self.shared.record(kind, detail.into());
+    }
+}
+
+/// The provider of a process that has one.
+async fn open_built_in(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<BuiltIn>>, StartError> {
+    let (config, clock, entropy) = (config.clone(), Arc::clone(clock), Arc::clone(entropy));
+    let open = move || BuiltIn::open(&config, &clock, &entropy);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(opened?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// The sessions of a process whose configuration lets people sign in.
+async fn open_sessions(
+    config: &Config,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<Sessions>>, StartError> {
+    let (Some(_), Some(directory)) = (&config.sign_in, config.store.clone()) else {
+        return Ok(None);
+    };
+    let entropy = Arc::clone(entropy);
+    let open = move || Sessions::open(&directory, entropy);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(Some(Arc::new(opened?))),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

@@ -12,6 +12,7 @@ mod scrape;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use http::StatusCode;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
@@ -44,6 +45,8 @@ pub struct Metrics {
     pub reloads: Count,
     pub reloads_refused: Count,
     pub lockout: Arc<LockoutMetrics>,
+    /// Requests of provisioning systems, by class of status.
+    scim: Counts<{ handles::CLASSES.len() }>,
     /// For requests that reached no app; the label is empty.
     pub unrouted: Arc<AppMetrics>,
     handshake_failures: Counts<{ HandshakeFailure::ALL.len() }>,
@@ -183,6 +186,12 @@ impl Metrics {
         self.denials.increment(reason as usize);
     }
 
+    /// A request of a provisioning system was answered.
+    pub fn scim_answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        self.scim.increment(class.saturating_sub(1));
+    }
+
     /// A TLS handshake failed.
     pub fn handshake_failed(&self, cause: HandshakeFailure) {
         self.handshake_failures.increment(cause as usize);
@@ -225,6 +234,15 @@ impl Metrics {
 
     fn denials(&self, reason: DenialReason) -> u64 {
         self.denials.value(reason as usize)
+    }
+
+    fn scim_answers(&self) -> [(&'static str, u64); 5] {
+        let mut index = 0;
+        handles::CLASSES.map(|class| {
+            let count = self.scim.value(index);
+            index += 1;
+            (class, count)
+        })
     }
 
     fn handshake_failures(&self, cause: HandshakeFailure) -> u64 {
@@ -379,6 +397,8 @@ mod tests {
                 name: "app.example".into(),
                 not_after_seconds: 1_900_000_000,
             }],
+            people_inactive: Some(1),
+            sessions: Some(1),
             upstreams: vec![UpstreamReading {
                 app: "payroll".into(),
                 server: "10.0.0.7:8443".into(),

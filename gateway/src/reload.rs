@@ -10,10 +10,13 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use masugata_idp::SetupError;
+
 use crate::config::error::{LoadError, Problem};
 use crate::config::{Config, Loaded};
 use crate::connection::Door;
 use crate::gateway::{Shared, load_off_thread};
+use crate::issuer::Local;
 use crate::state::{EGRESS, Environment, State};
 
 /// A reload that succeeded.
@@ -79,13 +82,29 @@ async fn build_next(shared: &Arc<Shared>, path: &Path) -> Result<Reloaded, LoadE
         clock: Arc::clone(&shared.clock),
         entropy: Arc::clone(&shared.entropy),
         metrics: Arc::clone(&shared.metrics),
-        built_in: shared.built_in.clone(),
+        built_in: shared.built_in.clone().map(|it| it as Arc<dyn Local>),
     };
+    let own = shared.built_in.clone();
     // Key sets and health checks start tasks, so the thread that builds must know the runtime.
     let runtime = tokio::runtime::Handle::current();
     let built = tokio::task::spawn_blocking(move || {
         let _guard = runtime.enter();
-        State::build(loaded, Some(&previous), &environment)
+        let state = State::build(loaded, Some(&previous), &environment)?;
+        if let Some(built_in) = own {
+            let refused = |error: SetupError| {
+                let file = &state.config.path;
+                LoadError {
+                    problems: vec![Problem {
+                        file: file.clone(),
+                        position: None,
+                        message: format!("`identity_provider`: {error}"),
+                        help: None,
+                    }],
+                }
+            };
+            built_in.reconfigure(&state.config).map_err(refused)?;
+        }
+        Ok(state)
     })
     .await;
     let state = match built {
@@ -151,6 +170,16 @@ fn refuse_what_needs_a_restart(old: &Config, new: &Config) -> Result<(), LoadErr
         old.runtime.workers != new.runtime.workers,
         "runtime.workers",
     );
+    fixed(old.store != new.store, "store");
+    fixed(old.sign_in.is_some() != new.sign_in.is_some(), "sign_in");
+    let own = |config: &Config| config.identity_provider.as_ref().map(|it| it.name.clone());
+    fixed(own(old) != own(new), "identity_provider.name");
+    let host = |config: &Config| {
+        let own = config.identity_provider.as_ref();
+        let sign_in = own.and(config.sign_in.as_ref());
+        sign_in.map(|sign_in| config.ingress.origin_of(&sign_in.host))
+    };
+    fixed(host(old) != host(new), "sign_in.host");
     if problems.is_empty() {
         Ok(())
     } else {

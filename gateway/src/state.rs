@@ -6,6 +6,7 @@ mod build;
 mod egress;
 mod forwarded;
 mod networks;
+mod sign_in;
 mod trust;
 mod zone;
 
@@ -30,12 +31,15 @@ use crate::issuer::{Issuers, Local};
 use crate::limits::quota::{AppLimits, Limits};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::relying_party::Providers;
+use crate::respond::Brand;
 use crate::routes::{HostModes, RouteTable};
+use crate::scim;
 use crate::tls::TlsConfigs;
 
 pub(crate) use build::policy_files;
 pub(crate) use egress::{Alerts, EgressState, NAME as EGRESS};
 pub(crate) use networks::Networks;
+pub(crate) use sign_in::SignInState;
 pub(crate) use trust::profile;
 pub(crate) use zone::Zone;
 
@@ -54,6 +58,7 @@ pub(crate) struct State {
     /// Counts reloads, from 1; in every record.
     pub(crate) generation: u64,
     pub(crate) config: Arc<Config>,
+    pub(crate) brand: Brand,
     pub(crate) tls: TlsConfigs,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) host_modes: HostModes,
@@ -63,6 +68,8 @@ pub(crate) struct State {
     pub(crate) revocations: Revocations,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) issuers: Issuers,
+    /// Who may provision people.
+    pub(crate) scim: Option<Arc<scim::Keys>>,
     /// Those of them at which people sign in.
     pub(crate) providers: Arc<Providers>,
     /// By the id of the device the account runs on.
@@ -71,6 +78,8 @@ pub(crate) struct State {
     pub(crate) apps: Vec<Arc<AppState>>,
     /// The second door, where there is one.
     pub(crate) egress: Option<Arc<EgressState>>,
+    /// Sign-in with a browser, where people can.
+    pub(crate) sign_in: Option<Arc<SignInState>>,
     pub(crate) policies: Arc<PolicySet>,
     pub(crate) networks: Networks,
     pub(crate) zone: Zone,
@@ -198,16 +207,7 @@ impl AppState {
 
 impl State {
     /// Scheme, host and port as clients write them; the port is left out when it is the default.
-    fn origin(&self, host: &str) -> String {
-        match self
-            .config
-            .ingress
-            .listen
-            .first()
-            .map(std::net::SocketAddr::port)
-        {
-            Some(port) if port != 443 && port != 0 => format!("https://{host}:{port}"),
-            Some(_) | None => format!("https://{host}"),
-        }
+    pub(crate) fn origin(&self, host: &str) -> String {
+        self.config.ingress.origin_of(host)
     }
 }

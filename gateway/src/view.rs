@@ -145,7 +145,7 @@ pub(crate) fn read_states(shared: &Arc<Shared>) {
     });
 }
 
-fn readings(shared: &Shared) -> Readings {
+fn readings(shared: &Arc<Shared>) -> Readings {
     let state = shared.state();
     let counters = shared.auditor.counters();
     let mut upstreams = Vec::new();
@@ -183,6 +183,11 @@ fn readings(shared: &Shared) -> Readings {
             })
             .collect(),
         upstreams,
+        people_inactive: shared.people.as_ref().map(|people| people.inactive()),
+        sessions: shared
+            .desk(&state)
+            .sessions
+            .map(|sessions| sessions.count() as u64),
         egress: state
             .egress
             .as_deref()

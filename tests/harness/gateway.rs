@@ -381,13 +381,9 @@ impl TestGatewayBuilder {
         if std::mem::replace(&mut self.sign_in, true) {
             return self;
         }
-        let store = self.directory.path().join("store");
-        std::fs::create_dir_all(&store).unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o700)).unwrap();
-        }
+        let mut store = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut store, 0o700);
+        store.create(self.directory.path().join("store")).unwrap();
         self.top("store = \"store\"")
             .ingress("public_port = 443")
             .config(

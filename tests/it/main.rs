@@ -41,6 +41,7 @@ mod posture;
 mod proxying;
 mod record;
 mod routing;
+mod sign_in;
 mod sign_in_harness;
 mod smoke;
 mod smuggling;

@@ -3,12 +3,15 @@
 pub mod audit;
 mod check;
 mod connect;
+mod control;
 mod destinations;
 pub mod logging;
 mod printer;
 mod proxy_password;
 pub(crate) mod run;
+mod session;
 mod setup;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +79,14 @@ enum Command {
     ///
     /// Prints policies and settings files for one client, made from the configuration.
     Setup(setup::Arguments),
+    /// Manage the accounts of the built-in identity provider
+    ///
+    /// Asks the running gateway; where none runs, works on its files.
+    User(user::Arguments),
+    /// See who is signed in, and sign people out
+    ///
+    /// Asks the running gateway; where none runs, works on its files.
+    Session(session::Arguments),
     /// Work with the record
     Audit {
         #[command(subcommand)]
@@ -99,6 +110,8 @@ pub fn main() -> ExitCode {
         Command::Connect(arguments) => connect::run(&arguments, &mut printer),
         Command::ProxyPassword(arguments) => proxy_password::run(&arguments, &mut printer),
         Command::Setup(arguments) => setup::run(&arguments, &mut printer),
+        Command::User(arguments) => user::run(arguments, &mut printer),
+        Command::Session(arguments) => session::run(arguments, &mut printer),
         Command::Audit { command } => ExitCode::from(audit::run(&command, &mut printer)),
     }
 }

@@ -9,11 +9,11 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::respond::{self, Preferences};
 
-/// A page of ours as it is sent. `style` is what it has beside the style of all pages; `form_action` where its forms may go.
+/// A page of ours as it is sent.
 fn answer(
     status: StatusCode,
     (content_type, content): (&'static str, Vec<u8>),
-    (style, form_action): (&'static str, &'static str),
+    policy: HeaderValue,
     preferences: Preferences,
 ) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
@@ -27,11 +27,7 @@ fn answer(
         header::REFERRER_POLICY,
         HeaderValue::from_static("same-origin"),
     );
-    let policy = HeaderValue::try_from(respond::policy(style, form_action));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        policy.unwrap_or(HeaderValue::from_static("default-src 'none'")),
-    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     if !preferences.head_only {
         *response.body_mut() = Bytes::from(content);
     }

@@ -17,6 +17,10 @@ pub struct Readings {
     /// Server certificates in use.
     pub certificates: Vec<CertificateReading>,
     pub upstreams: Vec<UpstreamReading>,
+    /// Provisioned people who are inactive, where there is a store.
+    pub people_inactive: Option<u64>,
+    /// Sign-ins that are not over, where people can sign in.
+    pub sessions: Option<u64>,
     /// The second door, where there is one.
     pub egress: Option<EgressReading>,
 }

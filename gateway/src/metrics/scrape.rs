@@ -28,6 +28,13 @@ impl Collector for Scrape {
         requests(&mut page, metrics)?;
         apps(&mut page, metrics)?;
         limits(&mut page, metrics)?;
+        page.counters(
+            "masugata_scim_requests",
+            "Requests of provisioning systems by class of status.",
+            metrics
+                .scim_answers()
+                .map(|(class, count)| ([("class", class)], count)),
+        )?;
         let alerts = metrics.alerts();
         page.counters(
             "masugata_alerts",
@@ -278,6 +285,20 @@ fn states(page: &mut Page<'_>, readings: &Readings) -> fmt::Result {
         "Counts configurations since the start.",
         clamped(readings.generation),
     )?;
+    if let Some(inactive) = readings.people_inactive {
+        page.gauge(
+            "masugata_people_inactive",
+            "Provisioned people whose access is ended, those who are gone included.",
+            clamped(inactive),
+        )?;
+    }
+    if let Some(sessions) = readings.sessions {
+        page.gauge(
+            "masugata_sessions",
+            "Sign-ins that are not over.",
+            clamped(sessions),
+        )?;
+    }
     let loaded = readings.loaded_at.map(|at| (NONE, at.as_seconds()));
     page.gauges(
         "masugata_configuration_loaded_timestamp",

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::request::Parts;
-use http::{Response, Version};
+use http::{Method, Response, Version};
 use masugata_policy::Action;
 
 use super::asked::Asked;
-use super::{own_hosts, well_known};
+use super::own_hosts::{self, Own};
+use super::well_known;
 use crate::audit::trail::Facts;
 use crate::config::Bounds;
 use crate::denial::{Denial, DenialReason};
@@ -47,8 +48,12 @@ pub(super) enum Target {
     App(Box<Routed>),
     /// A built-in public endpoint, answered already.
     WellKnown(Box<Response<Bytes>>),
+    /// Another system provisions people.
+    Scim(Box<Exchange>),
     /// A device's own refusals.
     Why(Arc<EgressState>, Box<Exchange>),
+    /// Where people sign in, on its own host or on an app's.
+    Own(Own, Box<Exchange>),
 }
 
 pub(super) fn resolve(
@@ -73,7 +78,16 @@ pub(super) fn resolve(
     if headers::is_loop(&head.headers, state.instance.pseudonym()) {
         return Err(DenialReason::LoopDetected.into());
     }
+    let scim = state.config.scim.as_ref();
+    if scim.is_some_and(|scim| scim.host == *host) {
+        return Ok(Target::Scim(exchange));
+    }
     if let Some(response) = well_known::answer(state, head, &host, exchange.received_at) {
+        return Ok(Target::WellKnown(Box::new(response)));
+    }
+    if matches!(head.method, Method::GET | Method::HEAD)
+        && let Some(response) = state.brand.logo(head)
+    {
         return Ok(Target::WellKnown(Box::new(response)));
     }
     if let Some(egress) = &state.egress {
@@ -85,6 +99,9 @@ pub(super) fn resolve(
         }
     }
     let path = framing::decoded_path(head.uri.path());
+    if let Some(own) = Own::of(state, &host, &path) {
+        return Ok(Target::Own(own, exchange));
+    }
     let app = Arc::clone(
         state
             .routes

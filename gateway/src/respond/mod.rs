@@ -3,12 +3,15 @@
 //!
 //! The client learns the code, the request id, one sentence and what to do. Policy names and details stay in the record.
 
+mod brand;
 mod frame;
+mod logo;
 mod negotiate;
 mod page;
 mod problem;
 mod proxy_status;
 mod site;
+mod style;
 mod text;
 
 #[cfg(test)]
@@ -23,15 +26,17 @@ pub use negotiate::{Format, Language, Preferences};
 
 use masugata_policy::{Guidance, PostureFault};
 
-use crate::config::Pages;
 use crate::connection::Door;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::RequestId;
-use page::{POLICY, Page};
+use page::Page;
 use text::Words;
 
-pub(crate) use frame::{Escaped, Framed, policy};
+pub use brand::Brand;
+pub(crate) use brand::Powers;
+pub(crate) use frame::{Escaped, Framed, Host};
 use problem::Problem;
+pub(crate) use text::{of_posture, posture_name, posture_remedy};
 
 /// An app or a site that did not answer as it should, in the words of its record.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +57,7 @@ pub fn denial(
     denial: &Denial,
     preferences: Preferences,
     id: RequestId,
-    pages: &Pages,
+    brand: &Brand,
     challenge: Vec<HeaderValue>,
     door: Door,
 ) -> Response<Bytes> {
@@ -75,7 +80,7 @@ pub fn denial(
         },
         preferences,
         id,
-        pages,
+        (brand, host_at(door)),
     );
     demand(response.status(), response.headers_mut(), challenge);
     denial_headers(response.headers_mut(), reason, preferences, door);
@@ -97,6 +102,14 @@ pub(crate) fn status_at(door: Door, reason: DenialReason) -> StatusCode {
     }
 }
 
+/// In whose place a door answers.
+fn host_at(door: Door) -> Host {
+    match door {
+        Door::Ingress => Host::Ours,
+        Door::Egress => Host::Abroad,
+    }
+}
+
 fn words_of(reason: DenialReason, language: Language, door: Door) -> Words {
     let of_site = match door {
         Door::Ingress => None,
@@ -105,7 +118,7 @@ fn words_of(reason: DenialReason, language: Language, door: Door) -> Words {
     of_site.unwrap_or_else(|| text::of_denial(reason, language))
 }
 
-/// What a refusal at the egress says to a person; the policy's own words before ours.
+/// What a refusal says to a person; the policy's own words before ours.
 #[derive(Debug)]
 pub(crate) struct Said<'a> {
     pub(crate) title: &'static str,
@@ -115,14 +128,15 @@ pub(crate) struct Said<'a> {
     pub(crate) remedy: &'a str,
 }
 
-/// For the page that lists refusals; the same words as in the answer that was refused.
+/// For pages that list refusals; the same words as in the answer that was refused.
 pub(crate) fn said(
     reason: DenialReason,
     guidance: Option<&Guidance>,
     posture: Option<PostureFault>,
     language: Language,
+    door: Door,
 ) -> Said<'_> {
-    let words = words_of(reason, language, Door::Egress);
+    let words = words_of(reason, language, door);
     let guided = Guided::of(guidance, language);
     let setting = posture.map(|fault| Setting::of(fault, language));
     Said {
@@ -138,7 +152,7 @@ pub fn upstream_failure(
     failure: &UpstreamFailure,
     preferences: Preferences,
     id: RequestId,
-    pages: &Pages,
+    brand: &Brand,
     door: Door,
 ) -> Response<Bytes> {
     let of = match door {
@@ -160,7 +174,7 @@ pub fn upstream_failure(
         },
         preferences,
         id,
-        pages,
+        (brand, host_at(door)),
     )
 }
 
@@ -233,7 +247,7 @@ fn render(
     answer: &Answer<'_>,
     preferences: Preferences,
     id: RequestId,
-    pages: &Pages,
+    (brand, host): (&Brand, Host),
 ) -> Response<Bytes> {
     let request_id = id.to_string();
     let retry_after = answer.retry_after.map(whole_seconds);
@@ -242,8 +256,8 @@ fn render(
         Format::Page => {
             let page = Page {
                 language: preferences.language,
-                organisation: &pages.organisation,
-                contact: pages.contact.as_deref(),
+                brand,
+                host,
                 title: answer.title,
                 what: answer.what,
                 remedy: answer.remedy,
@@ -266,7 +280,7 @@ fn render(
                 remedy: setting.and_then(|it| it.remedy).unwrap_or(answer.remedy),
                 attribute: setting.map(|it| it.word),
                 retry_after,
-                contact: pages.contact.as_deref(),
+                contact: brand.contact(),
             };
             ("application/problem+json", problem.render())
         }
@@ -287,7 +301,7 @@ fn render(
         headers.insert("grpc-status", HeaderValue::from(grpc_status(answer.status)));
         headers.insert("grpc-message", HeaderValue::from_static(answer.code));
     }
-    common_headers(headers, preferences);
+    common_headers(headers, brand, preferences);
     // RFC 9110 §9.3.2: HEAD gets the fields of GET.
     if !preferences.head_only {
         *response.body_mut() = Bytes::from(content);
@@ -307,14 +321,11 @@ fn grpc_status(status: StatusCode) -> u16 {
     }
 }
 
-fn common_headers(headers: &mut HeaderMap, preferences: Preferences) {
+fn common_headers(headers: &mut HeaderMap, brand: &Brand, preferences: Preferences) {
     negotiated_headers(headers, preferences);
     if preferences.format == Format::Page {
-        let policy = HeaderValue::from_str(&POLICY);
-        headers.insert(
-            header::CONTENT_SECURITY_POLICY,
-            policy.unwrap_or(HeaderValue::from_static("default-src 'none'")),
-        );
+        let policy = brand.policy(Powers::Still);
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
 }
 

@@ -1,17 +1,17 @@
 //! Answers for people: one self-contained HTML page, without script, without anything fetched from elsewhere.
 
 use std::fmt;
-use std::sync::LazyLock;
 
-use super::frame::{Escaped, Framed, policy};
+use super::brand::Brand;
+use super::frame::{Escaped, Framed, Host};
 use super::negotiate::Language;
 
 /// What a page says. All text is escaped on its way out.
 #[derive(Debug)]
 pub(super) struct Page<'a> {
     pub(super) language: Language,
-    pub(super) organisation: &'a str,
-    pub(super) contact: Option<&'a str>,
+    pub(super) brand: &'a Brand,
+    pub(super) host: Host,
     pub(super) title: &'a str,
     pub(super) what: &'a str,
     pub(super) remedy: &'a str,
@@ -24,13 +24,9 @@ pub(super) struct Page<'a> {
     pub(super) request_id: &'a str,
 }
 
-/// `Content-Security-Policy` of every page: nothing but our own style, which is named by its hash.
-pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy("", "'none'"));
-
 /// The labels around the text.
 struct Labels {
     remedy: &'static str,
-    contact: &'static str,
     code: &'static str,
     request: &'static str,
     footer: &'static str,
@@ -40,14 +36,12 @@ fn labels(language: Language) -> Labels {
     match language {
         Language::English => Labels {
             remedy: "What you can do",
-            contact: "Help desk",
             code: "Code",
             request: "Request number",
             footer: "If you ask for help, please give the code and the request number.",
         },
         Language::Japanese => Labels {
             remedy: "対処方法",
-            contact: "お問い合わせ先",
             code: "コード",
             request: "リクエスト番号",
             footer: "お問い合わせの際は、コードとリクエスト番号をお伝えください。",
@@ -60,9 +54,12 @@ impl fmt::Display for Page<'_> {
         let body = Body(self);
         let framed = Framed {
             language: self.language,
-            organisation: self.organisation,
+            brand: self.brand,
+            host: self.host,
             title: self.title,
-            style: "",
+            other_language: None,
+            scripts: &[],
+            wide: false,
             body: &body,
             footer: labels(self.language).footer,
         };
@@ -106,14 +103,6 @@ impl Page<'_> {
 
     fn write_facts(&self, out: &mut fmt::Formatter<'_>, labels: &Labels) -> fmt::Result {
         out.write_str("<dl>\n")?;
-        if let Some(contact) = self.contact {
-            writeln!(
-                out,
-                "<dt>{}</dt><dd>{}</dd>",
-                labels.contact,
-                Escaped(contact)
-            )?;
-        }
         write!(
             out,
             "<dt>{}</dt><dd><code>{}</code> ({})</dd>\n<dt>{}</dt><dd><code>{}</code></dd>\n</dl>\n",
@@ -150,7 +139,6 @@ impl fmt::Display for Wait {
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::STYLE;
     use super::*;
 
     #[test]
@@ -167,51 +155,5 @@ mod tests {
             Wait(121, Language::English).to_string(),
             "It is worth trying again in 3 minutes."
         );
-    }
-
-    /// WCAG 2.1 §1.4.3 asks for 4.5 between text and its ground.
-    #[test]
-    fn text_stands_out_in_light_and_dark() {
-        for (start, end) in [(":root{", "}"), ("dark){:root{", "}}")] {
-            let block = STYLE
-                .split_once(start)
-                .unwrap()
-                .1
-                .split_once(end)
-                .unwrap()
-                .0;
-            let colour = |name: &str| {
-                let value = block.split_once(&format!("--{name}:#")).unwrap().1;
-                let digits: String = value.chars().take_while(char::is_ascii_hexdigit).collect();
-                luminance(&digits)
-            };
-            for (text, ground) in [
-                ("ink", "sheet"),
-                ("ink", "box"),
-                ("soft", "ground"),
-                ("soft", "sheet"),
-                ("mark", "box"),
-            ] {
-                let (one, two) = (colour(text), colour(ground));
-                let contrast = (one.max(two) + 0.05) / (one.min(two) + 0.05);
-                assert!(contrast >= 4.5, "{text} on {ground}: {contrast}");
-            }
-        }
-    }
-
-    fn luminance(digits: &str) -> f64 {
-        let full: String = match digits.len() {
-            3 => digits.chars().flat_map(|digit| [digit, digit]).collect(),
-            _ => digits.to_owned(),
-        };
-        let part = |at: usize| {
-            let value = f64::from(u8::from_str_radix(&full[at..at + 2], 16).unwrap()) / 255.0;
-            if value <= 0.03928 {
-                value / 12.92
-            } else {
-                ((value + 0.055) / 1.055).powf(2.4)
-            }
-        };
-        0.2126 * part(0) + 0.7152 * part(2) + 0.0722 * part(4)
     }
 }

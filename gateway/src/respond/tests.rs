@@ -6,18 +6,24 @@ use http::Request;
 use masugata_policy::{Guidance, PostureAttribute, PostureFault};
 
 use super::*;
+use crate::config::Pages;
 
 const ID: RequestId = RequestId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
 const DOORS: [Door; 2] = [Door::Ingress, Door::Egress];
 const LANGUAGES: [Language; 2] = [Language::English, Language::Japanese];
 
-fn pages() -> Pages {
-    Pages {
+fn brand() -> Brand {
+    branded("Example <Corp> & Söhne", "help@example.com, 内線 \"1234\"")
+}
+
+fn branded(organisation: &str, contact: &str) -> Brand {
+    Brand::load(&Pages {
         logo: None,
         colour: None,
-        organisation: "Example <Corp> & Söhne".to_owned(),
-        contact: Some("help@example.com, 内線 \"1234\"".to_owned()),
-    }
+        organisation: organisation.to_owned(),
+        contact: Some(contact.to_owned()),
+    })
+    .unwrap()
 }
 
 fn prefer(format: Format, language: Language) -> Preferences {
@@ -72,7 +78,7 @@ fn every_refusal_has_code_id_and_remedy_in_both_languages_and_formats() {
                         &said,
                         prefer(format, language),
                         ID,
-                        &pages(),
+                        &brand(),
                         Vec::new(),
                         door,
                     );
@@ -178,7 +184,7 @@ fn the_setting_at_fault_is_named_in_words_with_what_to_do() {
                     &fault.into(),
                     prefer(Format::Page, language),
                     ID,
-                    &pages(),
+                    &brand(),
                     Vec::new(),
                     Door::Ingress,
                 );
@@ -187,7 +193,7 @@ fn the_setting_at_fault_is_named_in_words_with_what_to_do() {
                     &fault.into(),
                     prefer(Format::Problem, language),
                     ID,
-                    &pages(),
+                    &brand(),
                     Vec::new(),
                     Door::Ingress,
                 );
@@ -218,7 +224,7 @@ fn a_policys_own_words_come_first_and_the_other_language_before_none() {
         &said,
         prefer(Format::Problem, Language::English),
         ID,
-        &pages(),
+        &brand(),
         Vec::new(),
         Door::Ingress,
     );
@@ -231,9 +237,9 @@ fn a_policys_own_words_come_first_and_the_other_language_before_none() {
 fn head_gets_the_fields_and_no_content() {
     let mut wants = prefer(Format::Page, Language::English);
     let said = Denial::new(DenialReason::NoPermit);
-    let with = denial(&said, wants, ID, &pages(), Vec::new(), Door::Ingress);
+    let with = denial(&said, wants, ID, &brand(), Vec::new(), Door::Ingress);
     wants.head_only = true;
-    let without = denial(&said, wants, ID, &pages(), Vec::new(), Door::Ingress);
+    let without = denial(&said, wants, ID, &brand(), Vec::new(), Door::Ingress);
     assert!(without.body().is_empty());
     assert_eq!(with.headers(), without.headers());
 }
@@ -246,7 +252,7 @@ fn fields_that_the_status_demands_are_there() {
             &Denial::new(reason),
             wants,
             ID,
-            &pages(),
+            &brand(),
             Vec::new(),
             Door::Ingress,
         );
@@ -263,7 +269,7 @@ fn fields_that_the_status_demands_are_there() {
                 ..wants
             },
             ID,
-            &pages(),
+            &brand(),
             Vec::new(),
             Door::Ingress,
         );
@@ -275,7 +281,7 @@ fn fields_that_the_status_demands_are_there() {
         &said,
         wants,
         ID,
-        &pages(),
+        &brand(),
         vec![challenge.clone()],
         Door::Ingress,
     );
@@ -284,7 +290,7 @@ fn fields_that_the_status_demands_are_there() {
         &Denial::new(DenialReason::RequestMalformed),
         wants,
         ID,
-        &pages(),
+        &brand(),
         Vec::new(),
         Door::Ingress,
     );
@@ -304,7 +310,7 @@ fn a_proxy_asks_for_credentials_with_407_and_its_own_field() {
         for challenge in [Vec::new(), challenges()] {
             let given = challenge.len();
             let said = Denial::new(reason);
-            let response = denial(&said, wants, ID, &pages(), challenge, Door::Egress);
+            let response = denial(&said, wants, ID, &brand(), challenge, Door::Egress);
             let status = response.status();
             assert!(![401, 421].contains(&status.as_u16()), "{reason:?}");
             assert!(!response.headers().contains_key("www-authenticate"));
@@ -318,7 +324,7 @@ fn a_proxy_asks_for_credentials_with_407_and_its_own_field() {
         }
     }
     let said = Denial::new(DenialReason::CredentialMissing);
-    let response = denial(&said, wants, ID, &pages(), challenges(), Door::Egress);
+    let response = denial(&said, wants, ID, &brand(), challenges(), Door::Egress);
     assert_eq!(response.status(), 407);
     assert!(field(&response, "proxy-status").contains("credential-missing"));
 }
@@ -331,7 +337,7 @@ fn retry_after_is_whole_seconds_rounded_up() {
             .with_retry_after(Duration::from_millis(millis));
         assert_eq!(
             field(
-                &denial(&said, wants, ID, &pages(), Vec::new(), Door::Ingress),
+                &denial(&said, wants, ID, &brand(), Vec::new(), Door::Ingress),
                 "retry-after"
             ),
             seconds
@@ -354,7 +360,7 @@ fn failures_behind_us_are_told_apart() {
                 &failure,
                 prefer(Format::Problem, language),
                 ID,
-                &pages(),
+                &brand(),
                 Door::Ingress,
             );
             let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
@@ -368,7 +374,7 @@ fn failures_behind_us_are_told_apart() {
                 &failure,
                 prefer(Format::Page, language),
                 ID,
-                &pages(),
+                &brand(),
                 Door::Ingress,
             );
             assert!(body(&page).contains("upstream-closed"));
@@ -385,7 +391,7 @@ fn an_application_that_could_not_be_reached_is_not_said_to_have_answered() {
         retry_after: None,
     };
     let wants = prefer(Format::Problem, Language::English);
-    let response = upstream_failure(&failure, wants, ID, &pages(), Door::Ingress);
+    let response = upstream_failure(&failure, wants, ID, &brand(), Door::Ingress);
     let value: serde_json::Value = serde_json::from_str(body(&response)).unwrap();
     assert_eq!(value["status"], 502);
     assert_eq!(value["title"], "The application is not available");
@@ -398,7 +404,7 @@ fn the_page_is_allowed_its_own_style_and_nothing_else() {
         &Denial::new(DenialReason::NoPermit),
         wants,
         ID,
-        &pages(),
+        &brand(),
         Vec::new(),
         Door::Ingress,
     );
@@ -426,7 +432,7 @@ fn a_problem_reads_well() {
         &said,
         prefer(Format::Problem, Language::English),
         ID,
-        &pages(),
+        &brand(),
         Vec::new(),
         Door::Ingress,
     );
@@ -487,7 +493,7 @@ fn callers_of_grpc_are_told_in_its_own_words() {
             &Denial::new(reason),
             wants,
             ID,
-            &pages(),
+            &brand(),
             Vec::new(),
             Door::Ingress,
         );
@@ -514,12 +520,10 @@ fn callers_of_grpc_are_told_in_its_own_words() {
 fn sample_pages() {
     let directory =
         std::path::PathBuf::from(std::env::var_os("PAGES").expect("PAGES names a directory"));
-    let pages = Pages {
-        logo: None,
-        colour: None,
-        organisation: "Example株式会社".to_owned(),
-        contact: Some("情報システム部 内線 1234 / help@example.co.jp".to_owned()),
-    };
+    let brand = branded(
+        "Example株式会社",
+        "情報システム部 内線 1234 / help@example.co.jp",
+    );
     let stale = PostureFault::Failing(PostureAttribute::DiskEncrypted).into();
     let busy = Denial::new(DenialReason::LockedOut).with_retry_after(Duration::from_secs(600));
     let samples = [
@@ -533,7 +537,7 @@ fn sample_pages() {
                 &said,
                 prefer(Format::Page, language),
                 ID,
-                &pages,
+                &brand,
                 Vec::new(),
                 Door::Ingress,
             );

@@ -510,8 +510,8 @@ pub(super) fn of_failure(status: http::StatusCode, code: &str, language: Languag
 }
 
 /// One sentence that names the setting and says what is wrong with it.
-pub(super) fn of_posture(fault: PostureFault, language: Language) -> String {
-    let name = attribute_name(fault.attribute(), language);
+pub(crate) fn of_posture(fault: PostureFault, language: Language) -> String {
+    let name = posture_name(fault.attribute(), language);
     match (fault, language) {
         (PostureFault::Missing(_), Language::English) => format!("{name}: never reported."),
         (PostureFault::Stale(_), Language::English) => {
@@ -526,7 +526,7 @@ pub(super) fn of_posture(fault: PostureFault, language: Language) -> String {
     }
 }
 
-fn attribute_name(attribute: PostureAttribute, language: Language) -> &'static str {
+pub(crate) fn posture_name(attribute: PostureAttribute, language: Language) -> &'static str {
     let (english, japanese) = match attribute {
         PostureAttribute::DiskEncrypted => ("Disk encryption", "ディスクの暗号化"),
         PostureAttribute::FirewallEnabled => ("Firewall", "ファイアウォール"),
@@ -563,7 +563,7 @@ fn attribute_name(attribute: PostureAttribute, language: Language) -> &'static s
 }
 
 /// How to put one setting right.
-pub(super) fn posture_remedy(attribute: PostureAttribute, language: Language) -> &'static str {
+pub(crate) fn posture_remedy(attribute: PostureAttribute, language: Language) -> &'static str {
     let (english, japanese) = match attribute {
         PostureAttribute::DiskEncrypted => (
             "Turn on BitLocker, FileVault or the device's own encryption in the system settings.",

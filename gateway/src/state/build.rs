@@ -8,6 +8,7 @@ use masugata_policy::{Known, PolicySet, PolicySource, Timestamp};
 
 use super::apps::{build_apps, build_routes, services};
 use super::egress::EgressState;
+use super::sign_in::SignInState;
 use super::trust::{TlsTime, Trust, profile};
 use super::{Environment, Networks, State, Zone};
 use crate::assertion::AssertionSigner;
@@ -19,7 +20,9 @@ use crate::forward::Instance;
 use crate::issuer::Issuers;
 use crate::limits::quota::Limits;
 use crate::relying_party::Providers;
+use crate::respond::Brand;
 use crate::routes::HostModes;
+use crate::scim;
 use crate::upstream::TlsTerms;
 
 impl State {
@@ -52,6 +55,12 @@ impl State {
             &*environment.entropy,
         );
         let issuers = problems.collect(issuers.map_err(|problems| LoadError { problems }));
+        let scim = problems.collect(scim::Keys::build(
+            &config,
+            issuers.as_ref(),
+            &environment.clock,
+            &*environment.entropy,
+        ));
         let providers = issuers.as_ref().and_then(|issuers| {
             let previous = previous.map(|state| &*state.providers);
             let entropy = &environment.entropy;
@@ -110,6 +119,8 @@ impl State {
             problems.0.extend(public_suffixes(&config, policies));
         }
 
+        let brand = problems.collect(load_brand(&config));
+
         let Problems(found) = problems;
         let (
             Some(policies),
@@ -120,8 +131,11 @@ impl State {
             Some(apps),
             Some(routes),
             Some(egress),
+            Some(brand),
+            Some(scim),
+            Some(providers),
         ) = (
-            policies, trust, issuers, providers, signer, apps, routes, egress,
+            policies, trust, issuers, signer, apps, routes, egress, brand, scim, providers,
         )
         else {
             return Err(LoadError { problems: found });
@@ -129,6 +143,7 @@ impl State {
         if !found.is_empty() {
             return Err(LoadError { problems: found });
         }
+        let providers = Arc::new(providers);
         let mut state = Self {
             generation: previous.map_or(1, |state| state.generation.saturating_add(1)),
             tls: trust.tls,
@@ -145,11 +160,14 @@ impl State {
             ),
             inventory: Arc::new(inventory),
             issuers,
-            providers: Arc::new(providers),
+            scim,
+            providers: Arc::clone(&providers),
             services: services(&config),
             routes,
             apps,
             egress,
+            sign_in: SignInState::build(&config, &providers),
+            brand,
             policies,
             networks: Networks::build(&config.networks),
             zone: Zone::new(config.time_zone.clone()),
@@ -380,6 +398,13 @@ pub(crate) fn policy_files(path: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort_unstable();
     files
+}
+
+fn load_brand(config: &Config) -> Result<Brand, LoadError> {
+    Brand::load(&config.pages).map_err(|error| {
+        let file = config.pages.logo.as_deref().unwrap_or(&config.path);
+        problem(file, error.to_string(), Some(error.help()))
+    })
 }
 
 fn load_policies(config: &Config, previous: Option<&State>) -> Result<Arc<PolicySet>, LoadError> {

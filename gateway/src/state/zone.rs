@@ -49,6 +49,14 @@ impl Zone {
         }
     }
 
+    /// What a wall clock showed at `at`: `2026-11-23 18:41`.
+    pub(crate) fn wall(&self, at: Timestamp) -> String {
+        let instant = jiff::Timestamp::from_millisecond(at.as_millis())
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let civil = self.zone.to_datetime(instant);
+        civil.strftime("%Y-%m-%d %H:%M").to_string()
+    }
+
     fn look_up(&self, at: Timestamp) -> Span {
         let instant = jiff::Timestamp::from_millisecond(at.as_millis())
             .unwrap_or(jiff::Timestamp::UNIX_EPOCH);

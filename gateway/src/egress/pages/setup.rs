@@ -8,9 +8,8 @@ use http::{Response, StatusCode};
 
 use super::super::setup::{self, Client, SetupFacts, Step};
 use super::answer;
-use crate::config::Pages;
 use crate::config::text::Vocabulary as _;
-use crate::respond::{Escaped, Format, Framed, Language, Preferences};
+use crate::respond::{Brand, Escaped, Format, Framed, Host, Language, Powers, Preferences};
 
 /// Where the list of clients is, on the host of the page; below it one page for each.
 pub const PATH: &str = "/setup";
@@ -39,7 +38,7 @@ pub enum Asked {
 /// What the page needs to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    pub pages: &'a Pages,
+    pub brand: &'a Brand,
     pub facts: &'a SetupFacts,
     /// Names of all PAC files.
     pub files: &'a [&'a str],
@@ -72,16 +71,24 @@ pub fn page(setup: &Setup<'_>, asked: Asked, preferences: Preferences) -> Respon
             };
             let framed = Framed {
                 language,
-                organisation: &setup.pages.organisation,
+                brand: setup.brand,
+                host: Host::Ours,
                 title,
-                style: STYLE,
+                other_language: None,
+                scripts: &[],
+                wide: false,
                 body: &body,
                 footer: words.footer,
             };
             ("text/html; charset=utf-8", framed.to_string().into_bytes())
         }
     };
-    answer(StatusCode::OK, content, (STYLE, "'none'"), preferences)
+    answer(
+        StatusCode::OK,
+        content,
+        setup.brand.policy(Powers::Still),
+        preferences,
+    )
 }
 
 fn list(language: Language) -> String {
@@ -91,18 +98,6 @@ fn list(language: Language) -> String {
     });
     lines.collect()
 }
-
-/// After the style of all pages.
-const STYLE: &str = "\
-a{color:inherit}
-a:focus-visible,pre:focus-visible{outline:3px solid var(--mark);outline-offset:2px}
-ul{margin:0 0 1rem;padding:0;list-style:none;display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:.25rem 1.25rem}
-li a{display:block;padding:.4rem 0}
-p code{background:var(--ground);padding:.1rem .3rem;border-radius:.25rem}
-h2{margin-top:1.5rem;overflow-wrap:anywhere}
-pre{margin:0 0 1.25rem;padding:.75rem 1rem;overflow-x:auto;background:var(--ground);border:1px solid var(--line);border-radius:.375rem;overflow-wrap:normal}
-nav{margin-bottom:.75rem;font-size:.9rem}
-";
 
 struct Words {
     title: &'static str,
@@ -175,7 +170,7 @@ impl fmt::Display for Body<'_> {
                 writeln!(out, "<nav><a href=\"/\">{}</a></nav>", words.back)?;
                 writeln!(
                     out,
-                    "<h1>{}</h1>\n<p>{}</p>\n<ul>",
+                    "<h1>{}</h1>\n<p>{}</p>\n<ul class=\"links\">",
                     words.title, words.intro
                 )?;
                 for client in Client::ALL {
@@ -287,14 +282,15 @@ mod tests {
     }
 
     fn shown(asked: Asked, accept: &str, language: &str) -> String {
-        let pages = Pages {
+        let brand = Brand::load(&crate::config::Pages {
             logo: None,
             colour: None,
             organisation: "Kura & Co".to_owned(),
             contact: None,
-        };
+        })
+        .unwrap();
         let setup = Setup {
-            pages: &pages,
+            brand: &brand,
             facts: &facts(),
             files: &["staff", "guests"],
             file: None,

@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::super::refusals::{Refusal, Refusals};
 use super::form::{FEWEST_LETTERS, Fault, FormKey, MOST_LETTERS, Reason, Refused};
 use super::{answer, setup};
-use crate::config::Pages;
+use crate::connection::Door;
 use crate::denial::DenialReason;
-use crate::respond::{self, Escaped, Format, Framed, Language, Preferences};
+use crate::respond::{self, Brand, Escaped, Format, Framed, Host, Language, Powers, Preferences};
 
 /// Where forms are sent, on the page's own host.
 pub const REASON_PATH: &str = "/reason";
@@ -21,7 +21,7 @@ pub const REASON_PATH: &str = "/reason";
 /// What the page needs to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Why<'a> {
-    pub pages: &'a Pages,
+    pub brand: &'a Brand,
     /// Whose refusals are shown; proved by its certificate.
     pub device: &'a str,
     pub refusals: &'a Refusals,
@@ -50,9 +50,12 @@ pub fn page(why: &Why<'_>, refused: Option<&Refused>, preferences: Preferences) 
             };
             let framed = Framed {
                 language: preferences.language,
-                organisation: &why.pages.organisation,
+                brand: why.brand,
+                host: Host::Ours,
                 title: body.words.title,
-                style: STYLE,
+                other_language: None,
+                scripts: &[],
+                wide: false,
                 body: &body,
                 footer: body.words.footer,
             };
@@ -60,7 +63,12 @@ pub fn page(why: &Why<'_>, refused: Option<&Refused>, preferences: Preferences) 
         }
         Format::Problem => ("application/json", listed(&refusals, preferences.language)),
     };
-    answer(status, content, (STYLE, "'self'"), preferences)
+    answer(
+        status,
+        content,
+        why.brand.policy(Powers::Forms),
+        preferences,
+    )
 }
 
 /// The answer to a form that counts: back to the page, where reloading sends nothing again.
@@ -112,26 +120,18 @@ fn listed(refusals: &[Refusal], language: Language) -> Vec<u8> {
 
 fn said(refusal: &Refusal, language: Language) -> respond::Said<'_> {
     let guidance = refusal.guidance.as_deref();
-    respond::said(refusal.reason, guidance, refusal.posture, language)
+    respond::said(
+        refusal.reason,
+        guidance,
+        refusal.posture,
+        language,
+        Door::Egress,
+    )
 }
 
 fn instant(at: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
-
-/// After the style of all pages.
-const STYLE: &str = "\
-a{color:inherit}
-article{margin-top:1.75rem;padding-top:1.5rem;border-top:1px solid var(--line)}
-article h2{font-size:1.15rem;color:var(--ink)}
-article h3{margin:0 0 .25rem;font-size:1rem;color:var(--mark)}
-article dl{margin-top:1rem;padding-top:0;border-top:0}
-.when{color:var(--soft);font-size:.9rem}
-label{display:block;margin-bottom:.75rem;font-weight:600}
-textarea{display:block;width:100%;margin-top:.25rem;padding:.5rem .75rem;font:inherit;color:var(--ink);background:var(--sheet);border:1px solid var(--soft);border-radius:.375rem}
-button{min-height:2.75rem;margin-bottom:1rem;padding:.5rem 1.25rem;font:inherit;font-weight:600;color:var(--sheet);background:var(--ink);border:0;border-radius:.375rem;cursor:pointer}
-textarea:focus-visible,button:focus-visible,a:focus-visible{outline:3px solid var(--mark);outline-offset:2px}
-";
 
 struct Words {
     title: &'static str,
@@ -143,7 +143,6 @@ struct Words {
     send: &'static str,
     open_until: &'static str,
     device: &'static str,
-    contact: &'static str,
     code: &'static str,
     request: &'static str,
     setup: &'static str,
@@ -162,7 +161,6 @@ fn words(language: Language) -> Words {
             send: "Send the reason",
             open_until: "You gave a reason. Try again; it counts until",
             device: "Device",
-            contact: "Help desk",
             code: "Code",
             request: "Request number",
             setup: "How to set up browsers and programs",
@@ -178,7 +176,6 @@ fn words(language: Language) -> Words {
             send: "送信する",
             open_until: "利用目的を受け付けました。もう一度お試しください。有効期限：",
             device: "端末",
-            contact: "お問い合わせ先",
             code: "コード",
             request: "リクエスト番号",
             setup: "ブラウザーやソフトウェアの設定方法",
@@ -351,14 +348,6 @@ impl Body<'_> {
             "<dl>\n<dt>{}</dt><dd><code>{device}</code></dd>\n",
             words.device
         )?;
-        if let Some(contact) = why.pages.contact.as_deref() {
-            writeln!(
-                out,
-                "<dt>{}</dt><dd>{}</dd>",
-                words.contact,
-                Escaped(contact)
-            )?;
-        }
         writeln!(out, "</dl>")?;
         writeln!(
             out,

@@ -26,13 +26,14 @@ fn tokyo() -> Now {
     }
 }
 
-fn pages() -> Pages {
-    Pages {
+fn brand() -> Brand {
+    Brand::load(&crate::config::Pages {
         logo: None,
         colour: None,
         organisation: "Example & Söhne".to_owned(),
         contact: Some("help@example.com".to_owned()),
-    }
+    })
+    .unwrap()
 }
 
 fn prefer(format: Format, language: Language) -> Preferences {
@@ -91,9 +92,9 @@ fn shown(
     refused: Option<&Refused>,
     preferences: Preferences,
 ) -> Response<Bytes> {
-    let (pages, form) = (pages(), FormKey::new(&Zeros));
+    let (brand, form) = (brand(), FormKey::new(&Zeros));
     let why = Why {
-        pages: &pages,
+        brand: &brand,
         device: DEVICE,
         refusals,
         form: &form,
