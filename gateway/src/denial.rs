@@ -314,6 +314,8 @@ pub struct Denial {
     pub retry_after: Option<Duration>,
     /// What stronger authentication would help.
     pub challenge: Option<AssuranceChallenge>,
+    /// In which words a policy asked for it; a browser is taken through exactly that.
+    pub need: Option<Challenge>,
     /// Texts of the policy's author.
     pub guidance: Option<Arc<Guidance>>,
     /// The posture attribute at fault.
@@ -341,6 +343,7 @@ impl Denial {
             reason,
             retry_after: None,
             challenge: None,
+            need: None,
             guidance: None,
             posture: None,
             policies: Arc::default(),
@@ -393,6 +396,7 @@ impl From<Deny> for Denial {
             (DenyCause::NoPermit, _) => DenialReason::NoPermit,
             (DenyCause::EvaluationFailed, _) => DenialReason::PolicyError,
         };
+        let need = deny.challenge;
         let challenge = deny.challenge.and_then(|challenge| match challenge {
             Challenge::MultiFactor | Challenge::PhishingResistant => {
                 Some(AssuranceChallenge::default())
@@ -406,6 +410,7 @@ impl From<Deny> for Denial {
         });
         Self {
             challenge,
+            need,
             guidance: Some(deny.guidance),
             policies: deny.policies,
             version: Some(deny.version),

@@ -1,7 +1,7 @@
 //! One request as it arrives: head, body, id, start; nothing decided yet.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::request::Parts;
@@ -33,9 +33,51 @@ pub struct Exchange {
     pub id: RequestId,
     pub connection: Arc<Connection>,
     pub head: Parts,
-    pub body: Incoming,
+    pub body: RequestBody,
     /// Wall clock, for records and decisions.
     pub received_at: Timestamp,
     /// Monotonic, for durations.
     pub started: Instant,
+}
+
+/// A request's body. Where somebody may want it who comes after a refusal, whoever drops it unread leaves it there.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Option<Incoming>,
+    left: Option<Left>,
+}
+
+/// Where a body is left that nobody read.
+#[derive(Clone, Debug, Default)]
+pub struct Left(Arc<Mutex<Option<Incoming>>>);
+
+impl RequestBody {
+    /// `left`: where it goes when nobody reads it.
+    pub fn new(body: Incoming, left: Option<Left>) -> Self {
+        Self {
+            body: Some(body),
+            left,
+        }
+    }
+
+    /// To be read. Always there.
+    pub fn into_inner(mut self) -> Option<Incoming> {
+        self.left = None;
+        self.body.take()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(left) = &self.left {
+            *left.0.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        }
+    }
+}
+
+impl Left {
+    /// What was left.
+    pub fn take(&self) -> Option<Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }

@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
+use masugata_policy::Principal;
+
 use crate::admin::Admin;
-use crate::audit::event::Operation;
+use crate::audit::event::{Actor, Operation, Person, PersonKind};
 use crate::audit::handshakes::{self, Handshakes};
 use crate::audit::sink::Auditor;
 use crate::capability::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -29,8 +31,10 @@ use crate::limits::lockout::Lockout;
 use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
-use crate::people::{Basis, People, PeopleError};
+use crate::people::{Basis, Judged, People, PeopleError};
 use crate::reload::{self, Reloaded};
+use crate::session::{Ended, Sessions, StoreError, Which};
+use crate::sign_in::{UnderWay, record, refresh};
 use crate::state::State;
 use crate::view::{self, View};
 
@@ -68,6 +72,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) drain: Drain,
+    /// Of people who signed in with a browser; `None`: nobody can.
+    pub(crate) sessions: Option<Arc<Sessions>>,
+    pub(crate) under_way: UnderWay,
     request_prefix: u64,
     requests: AtomicU64,
     connections: AtomicU64,
@@ -101,6 +108,71 @@ impl Shared {
     pub(crate) fn changed(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Ends sessions of people, at once and for good, and puts it on record. `why` is for the record.
+    pub(crate) async fn end_sessions(&self, which: &Which, by: Actor, why: &str) -> Vec<Ended> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let ending = sessions.end(which);
+        self.record_ended(&ending.ended, &by, why);
+        ending.durable().await
+    }
+
+    /// As [`Shared::end_sessions`], for whoever cannot wait for the disk.
+    pub(crate) fn end_sessions_now(&self, which: &Which, by: &Actor, why: &str) -> Vec<Ended> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let ending = sessions.end(which);
+        self.record_ended(&ending.ended, by, why);
+        ending.ended
+    }
+
+    /// Sessions have ended: it goes on record, and what still runs under them is asked about at once.
+    pub(crate) fn record_ended(&self, ended: &[Ended], by: &Actor, why: &str) {
+        if ended.is_empty() {
+            return;
+        }
+        self.cut();
+        let when = (self.clock.now(), self.state().generation);
+        for ended in ended {
+            let kind = PersonKind::SessionEnded;
+            self.auditor.person(Person {
+                detail: Some(why.into()),
+                ..record::of_session(kind, &ended.session, by.clone(), when)
+            });
+        }
+    }
+
+    /// Changes when somebody's session has ended or their standing is another.
+    pub(crate) fn ends(&self) -> u64 {
+        let sessions = self.sessions.as_ref();
+        let people = self.people.as_ref();
+        // Neither ever goes back, so that the sum of both tells whether one has moved.
+        sessions
+            .map_or(0, |sessions| sessions.epoch())
+            .wrapping_add(people.map_or(0, |people| people.revision()))
+    }
+
+    /// What the system that provisions people says of one.
+    pub(crate) fn judge(&self, principal: &Arc<Principal>) -> Judged {
+        let people = self.people.as_ref();
+        people.map_or(Judged::Unchanged, |people| people.judge(principal))
+    }
+
+    /// Whether the person's account is disabled where accounts are kept.
+    pub(crate) fn is_inactive(&self, principal: &Arc<Principal>) -> bool {
+        matches!(self.judge(principal), Judged::Inactive)
+    }
+
+    /// Something that lasting exchanges were permitted by is over.
+    pub(crate) fn cut(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.moved();
+        }
+        self.changed();
     }
 
     /// Begins to keep the lists of the second door up to date.
@@ -168,6 +240,8 @@ pub enum StartError {
     People(#[from] PeopleError),
     #[error("cannot be administered: {0}")]
     Control(#[from] ControlError),
+    #[error("{0}")]
+    Sessions(#[from] StoreError),
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -232,8 +306,10 @@ impl Gateway {
             )?)),
             None => None,
         };
+        let sessions = open_sessions(&config, &entropy).await?;
         let mut prefix = [0; 8];
         entropy.fill(&mut prefix);
+        let under_way = UnderWay::new(&*entropy);
         let shared = Arc::new(Shared {
             reloaded: Notify::new(),
             changed: watch::Sender::new(0),
@@ -248,6 +324,8 @@ impl Gateway {
             entropy,
             metrics,
             drain: Drain::default(),
+            sessions,
+            under_way,
             request_prefix: u64::from_be_bytes(prefix),
             requests: AtomicU64::new(1),
             connections: AtomicU64::new(1),
@@ -292,6 +370,14 @@ impl Gateway {
         view::read_states(&shared);
         shared.state().issuers.start();
         tasks.spawn(tidy(Arc::clone(&shared), background.clone()));
+        if let Some(sessions) = &shared.sessions {
+            let sessions = Arc::clone(sessions);
+            tasks.spawn(refresh::keep(
+                Arc::clone(&shared),
+                sessions,
+                background.clone(),
+            ));
+        }
         if let Some(seen) = seen.filter(|_| config.runtime.watch) {
             tasks.spawn(reload::watch(
                 Arc::clone(&shared),
@@ -365,6 +451,10 @@ impl Gateway {
         self.drain().await;
         self.background.cancel();
         while self.tasks.join_next().await.is_some() {}
+        if let Some(sessions) = self.shared.sessions.clone() {
+            let now = self.shared.clock.now();
+            let _closed = tokio::task::spawn_blocking(move || sessions.close(now)).await;
+        }
         self.shared.report_strangers(true);
         self.record("stopped", "");
         let auditor = self.shared.auditor.clone();
@@ -404,6 +494,22 @@ impl Gateway {
 
     fn record(&self, kind: &'static str, detail: impl Into<String>) {
         self.shared.record(kind, detail.into());
+    }
+}
+
+/// The sessions of a process whose configuration lets people sign in.
+async fn open_sessions(
+    config: &Config,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<Sessions>>, StartError> {
+    let (Some(_), Some(directory)) = (&config.sign_in, config.store.clone()) else {
+        return Ok(None);
+    };
+    let entropy = Arc::clone(entropy);
+    let open = move || Sessions::open(&directory, entropy);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(Some(Arc::new(opened?))),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

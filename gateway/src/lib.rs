@@ -31,9 +31,7 @@ pub mod relying_party;
 pub mod respond;
 pub mod routes;
 mod scim;
-#[allow(dead_code, unused_imports, reason = "being built")]
-mod session;
-#[allow(dead_code, unused_imports, reason = "being built")]
+pub mod session;
 mod sign_in;
 pub mod state;
 pub mod tls;

@@ -150,6 +150,8 @@ fn refuse_what_needs_a_restart(old: &Config, new: &Config) -> Result<(), LoadErr
         old.runtime.workers != new.runtime.workers,
         "runtime.workers",
     );
+    fixed(old.store != new.store, "store");
+    fixed(old.sign_in.is_some() != new.sign_in.is_some(), "sign_in");
     if problems.is_empty() {
         Ok(())
     } else {

@@ -6,6 +6,7 @@ mod build;
 mod egress;
 mod forwarded;
 mod networks;
+mod sign_in;
 mod trust;
 mod zone;
 
@@ -37,6 +38,7 @@ use crate::tls::TlsConfigs;
 pub(crate) use build::policy_files;
 pub(crate) use egress::{Alerts, EgressState, NAME as EGRESS};
 pub(crate) use networks::Networks;
+pub(crate) use sign_in::SignInState;
 pub(crate) use trust::profile;
 pub(crate) use zone::Zone;
 
@@ -71,6 +73,8 @@ pub(crate) struct State {
     pub(crate) apps: Vec<Arc<AppState>>,
     /// The second door, where there is one.
     pub(crate) egress: Option<Arc<EgressState>>,
+    /// Sign-in with a browser, where people can.
+    pub(crate) sign_in: Option<Arc<SignInState>>,
     pub(crate) policies: Arc<PolicySet>,
     pub(crate) networks: Networks,
     pub(crate) zone: Zone,
@@ -197,15 +201,6 @@ impl AppState {
 impl State {
     /// Scheme, host and port as clients write them; the port is left out when it is the default.
     fn origin(&self, host: &str) -> String {
-        match self
-            .config
-            .ingress
-            .listen
-            .first()
-            .map(std::net::SocketAddr::port)
-        {
-            Some(port) if port != 443 && port != 0 => format!("https://{host}:{port}"),
-            Some(_) | None => format!("https://{host}"),
-        }
+        self.config.ingress.origin_of(host)
     }
 }

@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::RequestId;
 use crate::metrics::AppMetrics;
+use crate::session::Session;
 
 /// What is known of a request before anything is decided.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Facts {
     pub device: Option<Arc<Device>>,
     /// Names of limits in observe mode that would have refused.
     pub observed_limits: Vec<Arc<str>>,
+    /// The session that the request came with, also one that does not count; for the answer, not for the record.
+    pub(crate) session: Option<Arc<Session>>,
 }
 
 /// The first half of an exchange's record. See the module's first lines.
@@ -209,6 +212,7 @@ impl Facts {
             authentication: decision.authentication,
             device: decision.device,
             observed_limits: decision.observed_limits,
+            session: None,
         }
     }
 }

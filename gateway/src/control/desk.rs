@@ -47,7 +47,7 @@ impl Shared {
         let operations = Arc::clone(self);
         Desk {
             people: self.people.clone(),
-            sessions: None,
+            sessions: self.sessions.clone(),
             accounts: None,
             record: Arc::new(move |person| auditor.person(person)),
             operation: Arc::new(move |kind, detail| operations.record(kind, detail)),

@@ -20,13 +20,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::AHashMap;
 
+use masugata_policy::{Principal, PrincipalKind};
+
 use crate::capability::Entropy;
 use crate::config::Config;
 use crate::config::sign_in::ScimUser;
 
 pub use record::{Email, Former, Group, Person};
 pub use store::PeopleError;
-pub use table::Standing;
+pub use table::{Judged, Standing};
 
 use store::Store;
 use table::Table;
@@ -173,6 +175,15 @@ impl People {
     /// How somebody stands. `principal` is a principal's id, `issuer/user`.
     pub fn standing(&self, principal: &str) -> Standing {
         self.table.standing(principal)
+    }
+
+    /// What becomes of somebody who proved who they are: refused, or known with the groups that are provisioned. The same
+    /// principal gives the same again, so that decisions about it can be reused.
+    pub fn judge(&self, principal: &Arc<Principal>) -> Judged {
+        if principal.kind() != PrincipalKind::User {
+            return Judged::Unchanged;
+        }
+        self.table.judge(principal)
     }
 
     /// Moves with each change, after it counts: whoever keeps an answer asks again when this differs.
@@ -513,7 +524,11 @@ impl Directory {
             ScimUser::ExternalId => person.external_id.clone(),
         };
         let groups = self.grouped.then(|| self.group_names(basis, &person.id));
-        table::Entry::Active { exact, groups }
+        table::Entry::Active {
+            exact,
+            groups,
+            made: Arc::default(),
+        }
     }
 
     fn group_names(&self, basis: &Basis, person: &str) -> Arc<[Box<str>]> {
@@ -523,6 +538,7 @@ impl Directory {
             .map(|group| format!("{}{}", basis.group_prefix, group.display_name).into())
             .collect();
         names.sort_unstable();
+        names.dedup();
         names.into()
     }
 

@@ -309,6 +309,10 @@ async fn carry(
         ))
     };
     let Some(reservation) = reservation else {
+        let body = exchange
+            .body
+            .into_inner()
+            .ok_or(ForwardError::Cut(DenialReason::Internal))?;
         let written = match goal.literal {
             Some(IpAddr::V6(address)) => Cow::Owned(format!("[{address}]")),
             Some(IpAddr::V4(_)) | None => Cow::Borrowed(&*goal.host),
@@ -317,7 +321,7 @@ async fn carry(
             app: egress.plain.app_for(&written, goal.port, checked)?,
             lease: lease(None),
             head: exchange.head,
-            body: exchange.body,
+            body,
             connection: exchange.connection,
             client_address,
             request_id: id,

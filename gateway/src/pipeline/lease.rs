@@ -22,6 +22,7 @@ use crate::denial::{Denial, DenialReason};
 use crate::egress::refusals::Refusal;
 use crate::exchange::RequestId;
 use crate::forward::{CutOff, Lease};
+use crate::gateway::Shared;
 use crate::listener::Busy;
 use crate::state::State;
 
@@ -32,6 +33,8 @@ pub(super) struct DecisionLease {
     request: LeasedRequest,
     /// The configuration and the lists that last said yes.
     epoch: AtomicU64,
+    /// How many times something had ended by then that people's sessions and accounts are: what is over is cut at once.
+    ends: AtomicU64,
     /// Milliseconds since the epoch between which that yes holds under the same configuration. Both ends count: a wall
     /// clock can be set back.
     holds_from: AtomicI64,
@@ -94,6 +97,7 @@ impl DecisionLease {
             credentials,
             request,
             epoch: AtomicU64::new(epoch),
+            ends: AtomicU64::new(0),
             // Zero: the first question is always asked in full, because requirements have ages of their own.
             holds_from: AtomicI64::new(i64::MAX),
             holds_until: AtomicI64::new(0),
@@ -101,13 +105,18 @@ impl DecisionLease {
         }
     }
 
-    fn ask_again(&self, state: &State, now: Timestamp) -> Result<(), Denial> {
+    fn ask_again(&self, shared: &Shared, state: &State, now: Timestamp) -> Result<(), Denial> {
         let epoch = state.epoch();
+        // Before the question: what ends while it is asked is asked about once more.
+        let ends = shared.ends();
         let permit = match &self.request.subject {
-            Subject::App { name, .. } => self.ask_of_app(state, name, now)?,
-            Subject::Destination(abroad) => self.ask_of_destination(state, abroad, now)?,
+            Subject::App { name, .. } => self.ask_of_app((shared, state), name, now)?,
+            Subject::Destination(abroad) => {
+                self.ask_of_destination((shared, state), abroad, now)?
+            }
         };
         self.epoch.store(epoch, Ordering::Relaxed);
+        self.ends.store(ends, Ordering::Relaxed);
         let horizon = permit
             .holds_until()
             .min(self.credentials.expires_at)
@@ -118,7 +127,12 @@ impl DecisionLease {
         Ok(())
     }
 
-    fn ask_of_app(&self, state: &State, name: &str, now: Timestamp) -> Result<Permit, Denial> {
+    fn ask_of_app(
+        &self,
+        (shared, state): (&Shared, &State),
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Permit, Denial> {
         let request = &self.request;
         let app = state
             .routes
@@ -129,7 +143,7 @@ impl DecisionLease {
             return Err(DenialReason::UpgradeNotAllowed.into());
         }
         let (resource, requirements) = (Resource::App(&app.policy), &app.config.requirements);
-        self.ask(state, requirements, resource, now, |_device| {
+        self.ask((shared, state), requirements, resource, now, |_device| {
             Circumstances::default()
         })
     }
@@ -138,7 +152,7 @@ impl DecisionLease {
     /// yet cut nothing: they say so themselves when they come.
     fn ask_of_destination(
         &self,
-        state: &State,
+        (shared, state): (&Shared, &State),
         Abroad { goal, at, .. }: &Abroad,
         now: Timestamp,
     ) -> Result<Permit, Denial> {
@@ -146,9 +160,9 @@ impl DecisionLease {
         let address = at.map(|at| at.ip());
         let known = goal.known(state, egress, address.as_slice());
         // What a list names only now may have been open for long.
-        if let (Some(alarm), Some(shared)) = (Alarm::of(egress, goal, &known), self.busy.shared()) {
+        if let Some(alarm) = Alarm::of(egress, goal, &known) {
             let device = authenticate::device::establish(state, &self.connection, now)?;
-            alarm.sound(&shared, &device, Some(&self.credentials.principal));
+            alarm.sound(shared, &device, Some(&self.credentials.principal));
         }
         if !egress.opens(goal.port, known.finding.service.as_deref()) {
             return Err(DenialReason::DestinationPortRefused.into());
@@ -160,7 +174,7 @@ impl DecisionLease {
             Resource::Destination(&known.class),
             &egress.config.requirements,
         );
-        self.ask(state, requirements, resource, now, |device| {
+        self.ask((shared, state), requirements, resource, now, |device| {
             Circumstances::at(egress, device, known.site(goal), now)
         })
     }
@@ -168,7 +182,7 @@ impl DecisionLease {
     /// What is the same at both doors: device, credentials, assurance, posture, policies.
     fn ask(
         &self,
-        state: &State,
+        (shared, state): (&Shared, &State),
         requirements: &Requirements,
         resource: Resource<'_>,
         now: Timestamp,
@@ -180,9 +194,9 @@ impl DecisionLease {
         if now >= self.credentials.expires_at {
             return Err(DenialReason::CredentialExpired.into());
         }
-        let credentials = self
-            .credentials
-            .still_good(state, (&device, &self.connection), now)?;
+        let credentials =
+            self.credentials
+                .still_good((shared, state), (&device, &self.connection), now)?;
         authenticate::check_assurance(requirements, &credentials, now)?;
         posture::check(requirements, &device, now)?;
         decide::ask(
@@ -217,13 +231,15 @@ impl Lease for DecisionLease {
         }
         let now = shared.clock.now();
         let state = shared.state();
-        let unchanged = state.epoch() == self.epoch.load(Ordering::Relaxed);
+        let unchanged = state.epoch() == self.epoch.load(Ordering::Relaxed)
+            && shared.ends() == self.ends.load(Ordering::Relaxed);
         let from = self.holds_from.load(Ordering::Relaxed);
         let until = self.holds_until.load(Ordering::Relaxed);
         if unchanged && (from..until).contains(&now.as_millis()) {
             return Ok(());
         }
-        self.ask_again(&state, now).map_err(|denial| denial.reason)
+        self.ask_again(&shared, &state, now)
+            .map_err(|denial| denial.reason)
     }
 
     fn cut_off(&self) -> CutOff {

@@ -18,6 +18,7 @@ mod own_hosts;
 mod posture;
 mod route;
 mod well_known;
+mod would;
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use crate::audit::trail::{CompletionTrail, Opening, Trail};
 use crate::connection::{Connection, Door};
 use crate::denial::{Denial, DenialReason};
 use crate::egress::refusals::Refusal;
-use crate::exchange::{Exchange, RequestId};
+use crate::exchange::{Exchange, Left, RequestBody, RequestId};
 use crate::forward::{self, Body, ForwardError, Outbound};
 use crate::framing::Violation;
 use crate::gateway::Shared;
@@ -40,6 +41,7 @@ use crate::issuer::challenge;
 use crate::listener::Busy;
 use crate::respond::{self, Preferences, UpstreamFailure};
 use crate::scim;
+use crate::sign_in::{self, Navigation};
 use crate::state::{AppState, Backend, State};
 
 use asked::Asked;
@@ -47,6 +49,7 @@ use egress::{Alarm, Reached, Way};
 use lease::{DecisionLease, LeasedRequest, Subject};
 use limit::Admitted;
 use route::{Routed, Target};
+pub(crate) use would::would_open;
 
 /// Answers one request, whatever happens to it.
 pub(crate) async fn serve(
@@ -58,12 +61,19 @@ pub(crate) async fn serve(
     violation: Option<Violation>,
 ) -> Response<Body> {
     let state = shared.state();
+    // Read only when the answer is ours to give, but the request will be gone by then.
+    let preferences = Preferences::of(&head);
+    let navigation = (connection.door == Door::Ingress && state.sign_in.is_some())
+        .then(|| Navigation::of(&head, preferences))
+        .flatten();
+    let is_form = navigation.as_ref().is_some_and(|it| it.is_form());
+    let left = is_form.then(Left::default);
     // Boxed: what is handed from stage to stage is then a pointer.
     let exchange = Box::new(Exchange {
         id: shared.next_request_id(),
         connection,
         head,
-        body,
+        body: RequestBody::new(body, left.clone()),
         received_at: shared.clock.now(),
         started: shared.clock.monotonic(),
     });
@@ -84,8 +94,6 @@ pub(crate) async fn serve(
         Some(egress) if door == Door::Egress => &egress.metrics,
         Some(_) | None => &shared.metrics.unrouted,
     }));
-    // Read only when the answer is ours to give, but the request will be gone by then.
-    let preferences = Preferences::of(&exchange.head);
     let halt = match run(&shared, &state, exchange, violation, &mut trail, busy).await {
         Ok(response) => return response,
         Err(halt) => halt,
@@ -115,8 +123,21 @@ pub(crate) async fn serve(
                         .collect()
                 }
             };
+            let elsewhere = match &navigation {
+                Some(navigation) => {
+                    let body = left.and_then(|left| left.take());
+                    let refusal = (&*denial, &trail.facts);
+                    let of = (id, received_at);
+                    Box::pin(sign_in::to_sign_in(
+                        &shared, &state, navigation, refusal, of, body,
+                    ))
+                    .await
+                }
+                None => None,
+            };
             trail.denied(&denial);
-            let response = respond::denial(&denial, preferences, id, brand, challenge, door);
+            let refusal = || respond::denial(&denial, preferences, id, brand, challenge, door);
+            let response = elsewhere.unwrap_or_else(refusal);
             (response, trail.complete(), Outcome::Completed)
         }
         Halt::Failed(error, completion) => {
@@ -210,6 +231,14 @@ async fn examine(
                     .map_err(|_full| DenialReason::AuditUnavailable)?;
                 return Ok(Examined::WellKnown(response));
             }
+            Target::Own(own, exchange) => {
+                let answer = Box::pin(own_hosts::own(shared, state, own, exchange, facts));
+                let response = Box::new(answer.await?);
+                trail
+                    .permitted(Arc::default(), None)
+                    .map_err(|_full| DenialReason::AuditUnavailable)?;
+                return Ok(Examined::WellKnown(response));
+            }
             Target::Why(egress, exchange) => {
                 let why = Box::pin(own_hosts::why(shared, state, &egress, exchange, facts));
                 let response = Box::new(why.await?);
@@ -284,6 +313,9 @@ async fn forward(
     let Asked::App(app) = asked else {
         return Err(defect(completion));
     };
+    let Some(body) = exchange.body.into_inner() else {
+        return Err(defect(completion));
+    };
     let request = LeasedRequest {
         host,
         uri: exchange.head.uri.clone(),
@@ -299,7 +331,7 @@ async fn forward(
     let lease = DecisionLease::new(state.epoch(), connection, credentials, request, busy);
     let outbound = Outbound {
         head: exchange.head,
-        body: exchange.body,
+        body,
         app: forward,
         connection: exchange.connection,
         client_address,

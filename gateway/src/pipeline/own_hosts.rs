@@ -2,6 +2,7 @@
 //! *why was this blocked?* for people, with how to set programs up and passwords for those that need one.
 
 mod password;
+mod people;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::framing;
 use crate::gateway::Shared;
 use crate::respond::Preferences;
 use crate::state::{EgressState, State};
+pub(super) use people::{Own, answer as own};
 
 /// A proxy auto-configuration file, if that is what was asked for. Public: a browser asks before it can show anything.
 pub(super) fn pac(egress: &EgressState, head: &Parts, host: &str) -> Option<Response<Bytes>> {
@@ -78,6 +80,7 @@ pub(super) async fn why(
         received_at: now,
         ..
     } = *exchange;
+    let body = body.into_inner().ok_or(DenialReason::Internal)?;
     let device = authenticate::device::establish(state, &connection, now)?;
     facts.device = Some(device.clone());
     let device = device.id();

@@ -11,7 +11,8 @@ use http::{Method, Response, Version};
 use masugata_policy::Action;
 
 use super::asked::Asked;
-use super::{own_hosts, well_known};
+use super::own_hosts::{self, Own};
+use super::well_known;
 use crate::audit::trail::Facts;
 use crate::config::Bounds;
 use crate::denial::{Denial, DenialReason};
@@ -51,6 +52,8 @@ pub(super) enum Target {
     Scim(Box<Exchange>),
     /// A device's own refusals.
     Why(Arc<EgressState>, Box<Exchange>),
+    /// Where people sign in, on its own host or on an app's.
+    Own(Own, Box<Exchange>),
 }
 
 pub(super) fn resolve(
@@ -96,6 +99,9 @@ pub(super) fn resolve(
         }
     }
     let path = framing::decoded_path(head.uri.path());
+    if let Some(own) = Own::of(state, &host, &path) {
+        return Ok(Target::Own(own, exchange));
+    }
     let app = Arc::clone(
         state
             .routes

@@ -103,6 +103,7 @@ pub(crate) async fn answer(
         entropy: Arc::clone(&shared.entropy),
         desk,
     });
+    let body = body.into_inner().ok_or(DenialReason::Internal)?;
     let collected = Limited::new(body, LONGEST).collect();
     let body = match tokio::time::timeout(PATIENCE, collected).await {
         Ok(Ok(collected)) => collected.to_bytes(),

@@ -67,9 +67,18 @@ impl Secret {
     }
 }
 
-/// SHA-256 of a secret and the host it is for.
+/// SHA-256 of a secret, and of the host it is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key(pub(super) [u8; 32]);
+pub(crate) struct Key(pub(super) [u8; 32]);
+
+impl Key {
+    /// Of a secret that somebody else made.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let mut key = [0; 32];
+        key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(key)
+    }
+}
 
 /// SHA-256 of a secret: shows that two mean the same one. Public.
 #[derive(Clone, Copy, Debug)]

@@ -32,8 +32,8 @@ use crate::config::sign_in::Lifetime;
 pub(crate) use cookie::Secret;
 pub(crate) use hand_over::{HandOver, HandOvers};
 pub(crate) use one_time::OneTime;
-pub(crate) use sessions::{Ending, Sessions};
-pub(crate) use store::StoreError;
+pub(crate) use sessions::Sessions;
+pub use store::StoreError;
 
 /// Names a session in lists and records. Not the secret: whoever knows it can do nothing with it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

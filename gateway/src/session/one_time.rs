@@ -50,7 +50,7 @@ impl<T> OneTime<T> {
     }
 
     /// Keeps `it` until it is taken, is too old, or the device has too many.
-    pub(super) fn put(&self, key: Key, device: &str, it: T, now: Timestamp) {
+    pub(crate) fn put(&self, key: Key, device: &str, it: T, now: Timestamp) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = &mut *kept;
         kept.sweep(now, self.lifetime);
@@ -84,7 +84,7 @@ impl<T> OneTime<T> {
     }
 
     /// Takes it: nobody gets it a second time, also when it turns out to be too old.
-    pub(super) fn take(&self, key: &Key, now: Timestamp) -> Option<T> {
+    pub(crate) fn take(&self, key: &Key, now: Timestamp) -> Option<T> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let thing = kept.take(key)?;
         is_young(thing.made_at, self.lifetime, now).then_some(thing.it)

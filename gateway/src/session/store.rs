@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// Another process has it, or it is not ours to read.
     #[error("cannot open the sessions in `{}`: {source}", .path.display())]
     Open {

@@ -8,6 +8,7 @@ use masugata_policy::{Known, PolicySet, PolicySource, Timestamp};
 
 use super::apps::{build_apps, build_routes, services};
 use super::egress::EgressState;
+use super::sign_in::SignInState;
 use super::trust::{TlsTime, Trust, profile};
 use super::{Environment, Networks, State, Zone};
 use crate::assertion::AssertionSigner;
@@ -153,6 +154,7 @@ impl State {
             routes,
             apps,
             egress,
+            sign_in: SignInState::build(&config, previous, environment),
             brand,
             policies,
             networks: Networks::build(&config.networks),

@@ -39,7 +39,8 @@ impl FormKey {
         URL_SAFE_NO_PAD.encode(tag)
     }
 
-    fn knows(&self, token: &str, device: &str, now: Timestamp) -> bool {
+    /// Whether it made that token for such a page, not long ago.
+    pub(crate) fn knows(&self, token: &str, device: &str, now: Timestamp) -> bool {
         let Ok(tag) = URL_SAFE_NO_PAD.decode(token) else {
             return false;
         };
@@ -165,7 +166,7 @@ fn asks_for(refusal: &Refusal, reason: &Reason) -> bool {
 }
 
 /// The browser says that a page of ours sent it. A request without either field is no browser's, or an old one's.
-fn is_our_own(headers: &HeaderMap, authority: &str) -> bool {
+pub(crate) fn is_our_own(headers: &HeaderMap, authority: &str) -> bool {
     let site = single(headers, &HeaderName::from_static("sec-fetch-site"));
     let origin = single(headers, &header::ORIGIN);
     let same_site = match site {
@@ -203,7 +204,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Field<'a> {
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let Field::One(kind) = single(headers, &header::CONTENT_TYPE) else {
         return false;
     };

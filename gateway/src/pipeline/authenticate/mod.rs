@@ -10,12 +10,13 @@ pub(super) mod device;
 mod owner;
 mod password;
 mod service;
+pub(super) mod session;
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
-use masugata_policy::{Authentication, Device, Principal, Timestamp};
+use masugata_policy::{Authentication, Device, Level, Principal, Timestamp};
 
 use super::asked::Asked;
 use super::route::Routed;
@@ -28,6 +29,8 @@ use crate::egress::password::PasswordKey;
 use crate::exchange::Exchange;
 use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
+use crate::people::Judged;
+use crate::session::Session;
 use crate::state::{EgressState, State};
 use credential::Presented;
 pub(super) use owner::of as owner_of;
@@ -51,6 +54,8 @@ pub(crate) enum Source {
     Service,
     /// The device's enrolled owner.
     Owner,
+    /// A session of a person with a browser, for an app of that level.
+    Session(Arc<Session>, Level),
     /// A proxy password, sealed with this key.
     Password(Arc<PasswordKey>),
 }
@@ -59,6 +64,16 @@ impl Credentials {
     /// What the source of credentials that were verified earlier says of them under the configuration now in force: a
     /// token's issuer defined as it was and still publishing the key, a service account still on that device.
     pub(super) fn still_good(
+        &self,
+        (shared, state): (&Shared, &State),
+        (device, connection): (&Device, &Connection),
+        now: Timestamp,
+    ) -> Result<Self, Denial> {
+        let good = self.source_still_good(state, (device, connection), now)?;
+        stand(shared, good)
+    }
+
+    fn source_still_good(
         &self,
         state: &State,
         (device, connection): (&Device, &Connection),
@@ -92,6 +107,7 @@ impl Credentials {
                     ..self.clone()
                 })
             }
+            Source::Session(of, level) => session::good(state, of, *level, now),
             Source::Password(key) => {
                 // The same file is the same key over all reloads; another one ends all passwords.
                 let egress = state.egress.as_ref();
@@ -139,17 +155,28 @@ pub(super) async fn establish(
     facts: &mut Facts,
 ) -> Result<Authenticated, Denial> {
     let now = routed.exchange.received_at;
-    let device = device::establish(state, &routed.exchange.connection, now)?;
+    let device = match device::establish(state, &routed.exchange.connection, now) {
+        Ok(device) => device,
+        Err(denial) => {
+            if let Asked::App(_) = &routed.asked {
+                cookie_of(shared, &routed).refuse_stolen()?;
+            }
+            return Err(denial);
+        }
+    };
     facts.device = Some(Arc::clone(&device));
 
     let offer = match &routed.asked {
-        Asked::App(_) => to_app(shared, state, &routed.exchange, &device).await,
+        Asked::App(app) => {
+            let level = app.config.level;
+            to_app(shared, state, &routed, (&device, level), facts).await
+        }
         Asked::Destination(errand) => {
             to_destination(shared, state, &errand.egress, &routed.exchange, &device).await
         }
     };
     let credentials = match offer {
-        Offer::Verified(credentials) => credentials,
+        Offer::Verified(credentials) => stand(shared, credentials)?,
         Offer::Absent => return Err(missing(routed.asked.requirements())),
         Offer::Failed(denial) => return Err(denial),
     };
@@ -170,11 +197,49 @@ fn accepted(state: &State) -> Option<AcceptedCredentials> {
         .map(|egress| egress.config.credentials)
 }
 
+fn cookie_of<'a>(shared: &'a Shared, routed: &'a Routed) -> session::At<'a> {
+    session::At {
+        shared,
+        host: &routed.host,
+        connection: &routed.exchange.connection,
+        headers: &routed.exchange.head.headers,
+        request: routed.exchange.id,
+    }
+}
+
+/// How the person stands where accounts are kept, whatever they proved who they are with: the one place where it is asked.
+///
+/// # Errors
+/// The account is disabled.
+pub(super) fn stand(shared: &Shared, credentials: Credentials) -> Result<Credentials, Denial> {
+    match shared.judge(&credentials.principal) {
+        Judged::Unchanged => Ok(credentials),
+        Judged::Inactive => Err(DenialReason::AccountDisabled.into()),
+        Judged::As(principal) => Ok(Credentials {
+            principal,
+            ..credentials
+        }),
+    }
+}
+
 /// The ways to sign in to an app.
-async fn to_app(shared: &Shared, state: &State, exchange: &Exchange, device: &Device) -> Offer {
+async fn to_app(
+    shared: &Shared,
+    state: &State,
+    routed: &Routed,
+    (device, level): (&Device, Level),
+    facts: &mut Facts,
+) -> Offer {
+    let exchange = &routed.exchange;
     let connection = &exchange.connection;
     match credential::presented(&exchange.head.headers, AUTHORIZATION) {
-        Presented::Nothing => service::offer(state, connection, device),
+        Presented::Nothing => {
+            let (at, now) = (cookie_of(shared, routed), exchange.received_at);
+            match session::offer(state, &at, level, facts, now) {
+                Offer::Absent => service::offer(state, connection, device),
+                offered @ (Offer::Verified(_) | Offer::Failed(_)) => offered,
+            }
+        }
         Presented::Bearer(token) => {
             bearer::offer(shared, state, connection, token, exchange.received_at).await
         }
@@ -226,7 +291,7 @@ pub(super) async fn by_token(
         Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
     };
     match offer {
-        Offer::Verified(credentials) => Ok(credentials),
+        Offer::Verified(credentials) => stand(shared, credentials),
         Offer::Absent => Err(DenialReason::CredentialMissing.into()),
         Offer::Failed(denial) => Err(denial),
     }

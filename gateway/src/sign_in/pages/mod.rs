@@ -9,16 +9,15 @@ use masugata_policy::{Device, Guidance, Level, Now, PostureFault};
 use maud::{Markup, html};
 
 use super::fault::Fault;
-use crate::config::Pages;
 use crate::denial::DenialReason;
 use crate::exchange::RequestId;
-use crate::respond::Preferences;
+use crate::respond::{Brand, Preferences};
 use crate::session::SessionView;
 
 /// What every page needs to know.
 #[derive(Clone, Copy)]
 pub(crate) struct Look<'a> {
-    pub(crate) pages: &'a Pages,
+    pub(crate) brand: &'a Brand,
     pub(crate) preferences: Preferences,
     pub(crate) request: RequestId,
     /// Times are shown in the company's zone.
@@ -163,7 +162,7 @@ pub(crate) struct KeptForm<'a> {
 
 /// What became of what was typed.
 pub(crate) enum Entries<'a> {
-    /// To be sent again to `action` (path and query) as hidden fields, in this order.
+    /// To be sent again to `action` (an absolute address) as hidden fields, in this order.
     Kept {
         action: &'a str,
         /// `multipart/form-data`; otherwise urlencoded.
