@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use masugata_policy::{Principal, PrincipalKind};
 
@@ -114,13 +114,13 @@ struct Directory {
     basis: Option<Basis>,
     persons: BTreeMap<Box<str>, Arc<Person>>,
     groups: BTreeMap<Box<str>, Arc<Group>>,
-    /// Gone, renamed: by their number in the store.
+    /// Gone or renamed; the place is their number in the store.
     former: Vec<Former>,
     /// Ids by folded names.
-    by_user_name: AHashMap<(Box<str>, Box<str>), Box<str>>,
-    by_external_id: AHashMap<(Box<str>, Box<str>), Box<str>>,
-    /// How often somebody is known as former, by issuer and folded name; for each kind of name.
-    former_names: [AHashMap<(Box<str>, Box<str>), ()>; 2],
+    by_user_name: AHashMap<Key, Box<str>>,
+    by_external_id: AHashMap<Key, Box<str>>,
+    /// User names and external ids of those who are gone or renamed.
+    former_names: [AHashSet<Key>; 2],
     member_of: AHashMap<Box<str>, BTreeSet<Box<str>>>,
     /// There was a group once: from then on the groups of tokens do not count.
     grouped: bool,
@@ -440,7 +440,7 @@ impl Turn<'_> {
         if renamed && self.groups(&group.issuer).any(|other| is_twin(&other)) {
             return Err(Refused::Taken("displayName"));
         }
-        let is_known = |id: &Box<str>| {
+        let is_known = |id: &str| {
             let person = directory.persons.get(id);
             person.is_some_and(|person| person.issuer == group.issuer)
         };
@@ -509,7 +509,7 @@ impl Directory {
                 ScimUser::UserName => user_names,
                 ScimUser::ExternalId => external_ids,
             };
-            return if former.contains_key(&key(&basis.issuer, name)) {
+            return if former.contains(&key(&basis.issuer, name)) {
                 table::Entry::Inactive
             } else {
                 table::Entry::Unknown
@@ -563,10 +563,10 @@ impl Directory {
     fn remember(&mut self, former: Former) {
         let [user_names, external_ids] = &mut self.former_names;
         if let Some(name) = &former.user_name {
-            user_names.insert(key(&former.issuer, name), ());
+            user_names.insert(key(&former.issuer, name));
         }
         if let Some(name) = &former.external_id {
-            external_ids.insert(key(&former.issuer, name), ());
+            external_ids.insert(key(&former.issuer, name));
         }
         self.former.push(former);
     }
@@ -593,7 +593,10 @@ impl Directory {
     }
 }
 
+/// An issuer, and a name as it is compared.
+type Key = (Box<str>, Box<str>);
+
 /// Under which a name is found, however it is capitalised.
-fn key(issuer: &str, name: &str) -> (Box<str>, Box<str>) {
+fn key(issuer: &str, name: &str) -> Key {
     (issuer.into(), folded(name))
 }
