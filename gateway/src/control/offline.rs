@@ -33,6 +33,18 @@ pub(crate) fn run(
     request: ControlRequest,
     Capabilities { clock, entropy }: Capabilities,
 ) -> Result<Value, Refusal> {
+    // Root could do it, and would leave files behind that the gateway's user cannot open.
+    let owner = std::fs::metadata(store)
+        .map_err(|error| Refusal::new(format!("cannot look at `{}`: {error}", store.display())))?
+        .uid();
+    if owner != own_uid() {
+        let message = format!(
+            "no gateway runs, and `{}` belongs to another user",
+            store.display()
+        );
+        let help = format!("run it as that user, as in `sudo -u '#{owner}' masugata …`");
+        return Err(Refusal::new(message).with_help(&help));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
