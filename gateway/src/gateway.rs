@@ -33,7 +33,7 @@ use crate::limits::lockout::Lockout;
 use crate::limits::quota;
 use crate::listener::{self, Drain};
 use crate::metrics::Metrics;
-use crate::people::{Basis, People, PeopleError, Regrouped, Standing};
+use crate::people::{Basis, Judged, People, PeopleError};
 use crate::reload::{self, Reloaded};
 use crate::session::{Ended, Sessions, StoreError, Which};
 use crate::sign_in::{BuiltIn, UnderWay, record, refresh};
@@ -71,8 +71,6 @@ pub(crate) struct Shared {
     pub(crate) lockout: Lockout,
     /// Who is provisioned; there is one wherever there is a `store`.
     pub(crate) people: Option<Arc<People>>,
-    /// Principals with the groups that are provisioned instead of those that their credentials name.
-    pub(crate) regrouped: Regrouped,
     /// The built-in identity provider, where it is on; for good or never, as the store it lives in.
     pub(crate) built_in: Option<Arc<BuiltIn>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -154,21 +152,23 @@ impl Shared {
 
     /// Changes when somebody's session has ended or their standing is another.
     pub(crate) fn ends(&self) -> u64 {
-        let sessions = self.sessions.as_ref().map_or(0, |it| it.epoch());
-        let people = self.people.as_ref().map_or(0, |it| it.revision());
-        // Both only grow, so the sum changes with either.
-        sessions.wrapping_add(people)
+        let sessions = self.sessions.as_ref();
+        let people = self.people.as_ref();
+        // Neither ever goes back, so that the sum of both tells whether one has moved.
+        sessions
+            .map_or(0, |sessions| sessions.epoch())
+            .wrapping_add(people.map_or(0, |people| people.revision()))
+    }
+
+    /// What the system that provisions people says of one.
+    pub(crate) fn judge(&self, principal: &Arc<Principal>) -> Judged {
+        let people = self.people.as_ref();
+        people.map_or(Judged::Unchanged, |people| people.judge(principal))
     }
 
     /// Whether the person's account is disabled where accounts are kept.
-    pub(crate) fn is_inactive(&self, principal: &Principal) -> bool {
-        self.standing(principal) == Standing::Inactive
-    }
-
-    /// How somebody stands where accounts are kept.
-    pub(crate) fn standing(&self, principal: &Principal) -> Standing {
-        let people = self.people.as_ref();
-        people.map_or(Standing::Unknown, |people| people.standing(principal.id()))
+    pub(crate) fn is_inactive(&self, principal: &Arc<Principal>) -> bool {
+        matches!(self.judge(principal), Judged::Inactive)
     }
 
     /// Something that lasting exchanges were permitted by is over.
@@ -328,7 +328,6 @@ impl Gateway {
             state: ArcSwap::from_pointee(state),
             lockout: Lockout::new(&config.lockout, &*entropy, &metrics),
             people,
-            regrouped: Regrouped::default(),
             built_in,
             clock,
             entropy,

@@ -223,13 +223,23 @@ impl Work<'_> {
             .iter()
             .filter_map(|view| SessionId::parse(&view.id))
             .collect();
+        // At once, where one word says it all: nobody slips in between looking and ending.
+        let whole = match (which.all, &which.device, &which.id, &which.user) {
+            (true, ..) => Some(Which::All),
+            (false, Some(device), None, None) => Some(Which::Device(device.as_str().into())),
+            (false, ..) => None,
+        };
         if ids.is_empty() && !which.all {
             let help = "`masugata session list` shows all";
             return Err(Refusal::new(format!("no session fits `{which}`")).with_help(help));
         }
         let mut ended = Vec::new();
-        for id in ids {
-            for one in self.desk.end(&Which::Family(id), &self.note).await {
+        let each = whole.map_or_else(
+            || ids.into_iter().map(Which::Family).collect(),
+            |whole| vec![whole],
+        );
+        for which in each {
+            for one in self.desk.end(&which, &self.note).await {
                 ended.push(one.family.to_string());
             }
         }

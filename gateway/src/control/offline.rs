@@ -33,6 +33,18 @@ pub(crate) fn run(
     request: ControlRequest,
     Capabilities { clock, entropy }: Capabilities,
 ) -> Result<Value, Refusal> {
+    // Root could do it, and would leave files behind that the gateway's user cannot open.
+    let owner = std::fs::metadata(store)
+        .map_err(|error| Refusal::new(format!("cannot look at `{}`: {error}", store.display())))?
+        .uid();
+    if owner != own_uid() {
+        let message = format!(
+            "no gateway runs, and `{}` belongs to another user",
+            store.display()
+        );
+        let help = format!("run it as that user, as in `sudo -u '#{owner}' masugata …`");
+        return Err(Refusal::new(message).with_help(&help));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -43,7 +55,12 @@ pub(crate) fn run(
     let auditor =
         Auditor::open(&config.audit, Arc::clone(&clock)).map_err(|error| match error {
             AuditError::InUse(_) => in_use(store, "the record"),
-            other => Refusal::new(other.to_string()),
+            AuditError::Io { .. }
+            | AuditError::NotAFile(_)
+            | AuditError::CheckpointInvalid { .. }
+            | AuditError::Cut { .. }
+            | AuditError::Rewritten { .. }
+            | AuditError::Broken { .. } => Refusal::new(error.to_string()),
         })?;
     let accounts = match accounts::settings(config) {
         None => None,
@@ -57,7 +74,14 @@ pub(crate) fn run(
             let opened = Accounts::open(store, settings, random, Arc::new(told));
             Some(opened.map_err(|error| match error {
                 OpenError::InUse(_) => in_use(store, "the accounts"),
-                other => Refusal::new(other.to_string()),
+                OpenError::Damaged { .. }
+                | OpenError::Newer { .. }
+                | OpenError::HalfMissing { .. }
+                | OpenError::WrongKey { .. }
+                | OpenError::TooOpen { .. }
+                | OpenError::Io { .. }
+                | OpenError::Origin(_)
+                | OpenError::Breached { .. } => Refusal::new(error.to_string()),
             })?)
         }
     };
@@ -67,7 +91,10 @@ pub(crate) fn run(
             let opened = Sessions::open(store, Arc::clone(&entropy));
             Some(Arc::new(opened.map_err(|error| match error {
                 StoreError::InUse(_) => in_use(store, "the sessions"),
-                other => Refusal::new(other.to_string()),
+                StoreError::Open { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::Write
+                | StoreError::Gone => Refusal::new(error.to_string()),
             })?))
         }
     };

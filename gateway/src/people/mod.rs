@@ -8,7 +8,6 @@
 //! the disk: make them off the threads that serve.
 
 mod record;
-mod regroup;
 mod store;
 mod table;
 #[cfg(test)]
@@ -19,16 +18,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
+
+use masugata_policy::{Principal, PrincipalKind};
 
 use crate::capability::Entropy;
 use crate::config::Config;
 use crate::config::sign_in::ScimUser;
 
 pub use record::{Email, Former, Group, Person};
-pub(crate) use regroup::Regrouped;
 pub use store::PeopleError;
-pub use table::Standing;
+pub use table::{Judged, Standing};
 
 use store::Store;
 use table::Table;
@@ -114,13 +114,13 @@ struct Directory {
     basis: Option<Basis>,
     persons: BTreeMap<Box<str>, Arc<Person>>,
     groups: BTreeMap<Box<str>, Arc<Group>>,
-    /// Gone, renamed: by their number in the store.
+    /// Gone or renamed; the place is their number in the store.
     former: Vec<Former>,
     /// Ids by folded names.
-    by_user_name: AHashMap<(Box<str>, Box<str>), Box<str>>,
-    by_external_id: AHashMap<(Box<str>, Box<str>), Box<str>>,
-    /// How often somebody is known as former, by issuer and folded name; for each kind of name.
-    former_names: [AHashMap<(Box<str>, Box<str>), ()>; 2],
+    by_user_name: AHashMap<Key, Box<str>>,
+    by_external_id: AHashMap<Key, Box<str>>,
+    /// User names and external ids of those who are gone or renamed.
+    former_names: [AHashSet<Key>; 2],
     member_of: AHashMap<Box<str>, BTreeSet<Box<str>>>,
     /// There was a group once: from then on the groups of tokens do not count.
     grouped: bool,
@@ -175,6 +175,15 @@ impl People {
     /// How somebody stands. `principal` is a principal's id, `issuer/user`.
     pub fn standing(&self, principal: &str) -> Standing {
         self.table.standing(principal)
+    }
+
+    /// What becomes of somebody who proved who they are: refused, or known with the groups that are provisioned. The same
+    /// principal gives the same again, so that decisions about it can be reused.
+    pub fn judge(&self, principal: &Arc<Principal>) -> Judged {
+        if principal.kind() != PrincipalKind::User {
+            return Judged::Unchanged;
+        }
+        self.table.judge(principal)
     }
 
     /// Moves with each change, after it counts: whoever keeps an answer asks again when this differs.
@@ -431,7 +440,7 @@ impl Turn<'_> {
         if renamed && self.groups(&group.issuer).any(|other| is_twin(&other)) {
             return Err(Refused::Taken("displayName"));
         }
-        let is_known = |id: &Box<str>| {
+        let is_known = |id: &str| {
             let person = directory.persons.get(id);
             person.is_some_and(|person| person.issuer == group.issuer)
         };
@@ -500,7 +509,7 @@ impl Directory {
                 ScimUser::UserName => user_names,
                 ScimUser::ExternalId => external_ids,
             };
-            return if former.contains_key(&key(&basis.issuer, name)) {
+            return if former.contains(&key(&basis.issuer, name)) {
                 table::Entry::Inactive
             } else {
                 table::Entry::Unknown
@@ -515,7 +524,11 @@ impl Directory {
             ScimUser::ExternalId => person.external_id.clone(),
         };
         let groups = self.grouped.then(|| self.group_names(basis, &person.id));
-        table::Entry::Active { exact, groups }
+        table::Entry::Active {
+            exact,
+            groups,
+            made: Arc::default(),
+        }
     }
 
     fn group_names(&self, basis: &Basis, person: &str) -> Arc<[Box<str>]> {
@@ -525,6 +538,7 @@ impl Directory {
             .map(|group| format!("{}{}", basis.group_prefix, group.display_name).into())
             .collect();
         names.sort_unstable();
+        names.dedup();
         names.into()
     }
 
@@ -549,10 +563,10 @@ impl Directory {
     fn remember(&mut self, former: Former) {
         let [user_names, external_ids] = &mut self.former_names;
         if let Some(name) = &former.user_name {
-            user_names.insert(key(&former.issuer, name), ());
+            user_names.insert(key(&former.issuer, name));
         }
         if let Some(name) = &former.external_id {
-            external_ids.insert(key(&former.issuer, name), ());
+            external_ids.insert(key(&former.issuer, name));
         }
         self.former.push(former);
     }
@@ -579,7 +593,10 @@ impl Directory {
     }
 }
 
+/// An issuer, and a name as it is compared.
+type Key = (Box<str>, Box<str>);
+
 /// Under which a name is found, however it is capitalised.
-fn key(issuer: &str, name: &str) -> (Box<str>, Box<str>) {
+fn key(issuer: &str, name: &str) -> Key {
     (issuer.into(), folded(name))
 }

@@ -227,18 +227,22 @@ fn connect(file: &Path, path: &Path) -> Result<Database, PeopleError> {
 }
 
 fn judged(path: &Path, error: DatabaseError) -> PeopleError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            PeopleError::InUse(path.to_owned())
-        }
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if source.kind() != io::ErrorKind::InvalidData
-                && source.kind() != io::ErrorKind::UnexpectedEof =>
-        {
-            io_error(path, "open", source)
-        }
-        other => damaged(path, &other.to_string()),
+    if matches!(
+        error,
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch
+    ) {
+        return PeopleError::InUse(path.to_owned());
     }
+    let what = error.to_string();
+    if let DatabaseError::Storage(redb::StorageError::Io(source)) = error
+        && !matches!(
+            source.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        )
+    {
+        return io_error(path, "open", source);
+    }
+    damaged(path, &what)
 }
 
 fn rows<K: redb::Key + 'static, T: DeserializeOwned>(

@@ -10,7 +10,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use masugata_policy::Principal;
 
 use super::Basis;
 use crate::capability::Entropy;
@@ -28,6 +29,16 @@ pub enum Standing {
     Inactive,
 }
 
+/// What becomes of a principal.
+#[derive(Debug)]
+pub enum Judged {
+    /// Nothing is said about it.
+    Unchanged,
+    /// The same person, with other groups.
+    As(Arc<Principal>),
+    Inactive,
+}
+
 /// What is kept of a name.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
@@ -36,6 +47,8 @@ pub(super) enum Entry {
         /// The only spelling that counts.
         exact: Option<Box<str>>,
         groups: Option<Arc<[Box<str>]>>,
+        /// The last principal that was given these groups, by the revision of the one it was made of.
+        made: Arc<ArcSwapOption<(u64, Arc<Principal>)>>,
     },
     Inactive,
 }
@@ -74,12 +87,34 @@ impl Table {
         match shard.get(asked) {
             None | Some(Entry::Unknown) => Standing::Unknown,
             Some(Entry::Inactive) => Standing::Inactive,
-            Some(Entry::Active { exact, groups }) => match exact {
+            Some(Entry::Active { exact, groups, .. }) => match exact {
                 Some(exact) if !principal.ends_with(&**exact) => Standing::Unknown,
                 Some(_) | None => Standing::Active {
                     groups: groups.clone(),
                 },
             },
+        }
+    }
+
+    pub(super) fn judge(&self, principal: &Arc<Principal>) -> Judged {
+        let id = principal.id();
+        let asked: &dyn Folded = &id;
+        let shard = self.shard(asked).load();
+        match shard.get(asked) {
+            None | Some(Entry::Unknown) => Judged::Unchanged,
+            Some(Entry::Inactive) => Judged::Inactive,
+            Some(Entry::Active {
+                exact,
+                groups,
+                made,
+            }) => {
+                let other = exact.as_ref().is_some_and(|exact| !id.ends_with(&**exact));
+                let groups = groups.as_ref().filter(|_| !other);
+                match groups.filter(|groups| groups[..] != *principal.groups()) {
+                    Some(groups) => Judged::As(with_groups(principal, groups, made)),
+                    None => Judged::Unchanged,
+                }
+            }
         }
     }
 
@@ -130,6 +165,29 @@ impl Table {
         #[expect(clippy::indexing_slicing, reason = "a remainder of the slice's length")]
         &self.shards[place]
     }
+}
+
+fn with_groups(
+    principal: &Arc<Principal>,
+    groups: &[Box<str>],
+    made: &ArcSwapOption<(u64, Arc<Principal>)>,
+) -> Arc<Principal> {
+    let revision = principal.revision();
+    if let Some(known) = &*made.load()
+        && known.0 == revision
+    {
+        return Arc::clone(&known.1);
+    }
+    let new = Arc::new(Principal::new(
+        principal.kind(),
+        principal.id(),
+        principal.issuer(),
+        principal.name(),
+        groups.iter().cloned(),
+        principal.roles().iter().cloned(),
+    ));
+    made.store(Some(Arc::new((revision, Arc::clone(&new)))));
+    new
 }
 
 impl fmt::Debug for Table {

@@ -262,3 +262,48 @@ fn a_damaged_file_is_told_of_and_never_replaced() {
         Standing::Inactive
     );
 }
+
+#[test]
+fn whoever_proved_who_they_are_gets_the_provisioned_groups_and_stays_the_same() {
+    let principal = |kind, id: &str, groups: &[&str]| {
+        let none: [&str; 0] = [];
+        Arc::new(Principal::new(
+            kind,
+            id,
+            CORP,
+            Some("Ada"),
+            groups.iter().copied(),
+            none,
+        ))
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let people = open(directory.path());
+    let ada = principal(PrincipalKind::User, "corp/Ada", &["c:root"]);
+    assert!(matches!(people.judge(&ada), Judged::Unchanged));
+    people.turn().put_person(person("1", "ada", true)).unwrap();
+    assert!(
+        matches!(people.judge(&ada), Judged::Unchanged),
+        "no groups are provisioned"
+    );
+    people
+        .turn()
+        .put_group(group("g", "finance", &["1"]))
+        .unwrap();
+    let judged = |of| match people.judge(of) {
+        Judged::As(principal) => principal,
+        Judged::Unchanged | Judged::Inactive => panic!("as she was"),
+    };
+    let first = judged(&ada);
+    assert_eq!(first.groups(), ["c:finance".into()]);
+    assert_eq!((first.id(), first.name()), ("corp/Ada", Some("Ada")));
+    assert!(Arc::ptr_eq(&first, &judged(&ada)));
+    let as_provisioned = principal(PrincipalKind::User, "corp/ada", &["c:finance"]);
+    assert!(matches!(people.judge(&as_provisioned), Judged::Unchanged));
+    people.turn().put_group(group("g", "finance", &[])).unwrap();
+    assert!(judged(&ada).groups().is_empty());
+    people.turn().put_person(person("1", "ada", false)).unwrap();
+    assert!(matches!(people.judge(&ada), Judged::Inactive));
+    // A program is nobody's account.
+    let service = principal(PrincipalKind::Service, "corp/ada", &[]);
+    assert!(matches!(people.judge(&service), Judged::Unchanged));
+}

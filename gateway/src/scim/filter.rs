@@ -100,7 +100,7 @@ impl Path {
             if sub.is_some() {
                 return Err(wrong());
             }
-            let (found, behind) = clauses(inside)?;
+            let (found, behind) = clauses(inside).map_err(|_| wrong())?;
             filter = Some(found);
             rest = behind.strip_prefix(']').ok_or_else(wrong)?;
             if let Some(behind) = rest.strip_prefix('.') {
@@ -284,7 +284,7 @@ mod tests {
         }
         let long = format!("userName eq \"{}\"", "a".repeat(LONGEST));
         assert!(Filter::parse(&long, KNOWN).is_err());
-        let many = vec![r#"id eq "1""#; MOST + 1].join(" and ");
+        let many = [r#"id eq "1""#; MOST + 1].join(" and ");
         assert!(Filter::parse(&many, KNOWN).is_err());
     }
 

@@ -107,7 +107,7 @@ pub(super) fn render(
     resource.insert("displayName".to_owned(), json!(group.display_name));
     resource.insert("externalId".to_owned(), json!(group.external_id));
     if wanted.asks("members") {
-        let member = |id: &Box<str>| {
+        let member = |id: &str| {
             json!({
                 "value": id,
                 "display": display(id),
@@ -115,7 +115,7 @@ pub(super) fn render(
                 "type": "User",
             })
         };
-        let members: Vec<Value> = group.members.iter().map(member).collect();
+        let members: Vec<Value> = group.members.iter().map(|id| member(id)).collect();
         resource.insert("members".to_owned(), json!(members));
     }
     wanted.cut(resource)
@@ -132,7 +132,11 @@ fn ids(value: Value) -> Result<BTreeSet<Box<str>>, ScimError> {
     };
     let id = |value: Value| match value {
         Value::String(id) => Ok(id.into()),
-        other => required("members.value", object("members", other)?.take("value")),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => required("members.value", object("members", other)?.take("value")),
     };
     values.into_iter().map(id).collect()
 }

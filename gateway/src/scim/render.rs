@@ -208,17 +208,20 @@ impl Wanted {
                 Self::Without(names) => !names.contains(&whole),
             }
         };
+        if attribute == "schemas" {
+            return value;
+        }
         match value {
-            Value::Object(parts) if attribute != "schemas" => {
+            Value::Object(parts) => {
                 let parts = parts.into_iter();
                 let parts = parts.filter(|(part, value)| asks(part) && !value.is_null());
                 Value::Object(parts.collect())
             }
-            Value::Array(values) if attribute != "schemas" => {
+            Value::Array(values) => {
                 let values = values.into_iter();
                 Value::Array(values.map(|value| self.parts(attribute, value)).collect())
             }
-            value => value,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::egress::password::PasswordKey;
 use crate::exchange::Exchange;
 use crate::gateway::Shared;
 use crate::issuer::{Identity, assurance};
-use crate::people::Standing;
+use crate::people::Judged;
 use crate::session::Session;
 use crate::state::{EgressState, State};
 use credential::Presented;
@@ -212,15 +212,13 @@ fn cookie_of<'a>(shared: &'a Shared, routed: &'a Routed) -> session::At<'a> {
 /// # Errors
 /// The account is disabled.
 pub(super) fn stand(shared: &Shared, credentials: Credentials) -> Result<Credentials, Denial> {
-    match shared.standing(&credentials.principal) {
-        Standing::Inactive => Err(DenialReason::AccountDisabled.into()),
-        Standing::Active {
-            groups: Some(groups),
-        } => Ok(Credentials {
-            principal: shared.regrouped.of(&credentials.principal, &groups),
+    match shared.judge(&credentials.principal) {
+        Judged::Unchanged => Ok(credentials),
+        Judged::Inactive => Err(DenialReason::AccountDisabled.into()),
+        Judged::As(principal) => Ok(Credentials {
+            principal,
             ..credentials
         }),
-        Standing::Active { groups: None } | Standing::Unknown => Ok(credentials),
     }
 }
 
@@ -293,7 +291,7 @@ pub(super) async fn by_token(
         Presented::Malformed(what) => Offer::Failed(credential::malformed(what)),
     };
     match offer {
-        Offer::Verified(credentials) => Ok(credentials),
+        Offer::Verified(credentials) => stand(shared, credentials),
         Offer::Absent => Err(DenialReason::CredentialMissing.into()),
         Offer::Failed(denial) => Err(denial),
     }
