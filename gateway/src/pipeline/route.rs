@@ -19,6 +19,7 @@ use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::forward::headers;
 use crate::framing::{self, Violation};
+use crate::sign_in;
 use crate::state::{EgressState, State};
 
 /// A request with what it is for.
@@ -86,7 +87,7 @@ pub(super) fn resolve(
         return Ok(Target::WellKnown(Box::new(response)));
     }
     if matches!(head.method, Method::GET | Method::HEAD)
-        && let Some(response) = state.brand.logo(head)
+        && let Some(response) = state.brand.logo(head).or_else(|| script(state, head))
     {
         return Ok(Target::WellKnown(Box::new(response)));
     }
@@ -128,6 +129,12 @@ pub(super) fn resolve(
         client_address,
         from_trusted_forwarder,
     })))
+}
+
+/// What our own pages run; public, as there is nothing in it.
+fn script(state: &State, head: &Parts) -> Option<Response<Bytes>> {
+    state.config.sign_in.as_ref()?;
+    sign_in::pages::asset(&head.method, head.uri.path())
 }
 
 /// HTTP/1.1 is counted on the wire. Sizes are those of RFC 9113 §6.5.2; browsers send each cookie in a field of its own

@@ -98,13 +98,30 @@ impl Framed<'_> {
             write!(
                 out,
                 "<p>{label}{colon}<strong>{}</strong></p>",
-                Escaped(contact)
+                Whole(contact)
             )?;
         }
         if !self.footer.is_empty() {
             write!(out, "<p>{}</p>", Escaped(self.footer))?;
         }
         out.write_str("</footer>\n")
+    }
+}
+
+/// Text in which telephone numbers are not broken at the end of a line.
+struct Whole<'a>(&'a str);
+
+impl fmt::Display for Whole<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for word in self.0.split_inclusive(' ') {
+            let number = |it: char| it.is_ascii_digit() || "+-()".contains(it);
+            if word.contains('-') && word.len() <= 24 && word.trim_end().chars().all(number) {
+                write!(out, "<span class=\"whole\">{}</span>", Escaped(word))?;
+            } else {
+                Escaped(word).fmt(out)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -133,6 +150,15 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn telephone_numbers_stay_in_one_line() {
+        let contact = Whole("IT <desk> 03-1234-5678 / it-help@example.com");
+        assert_eq!(
+            contact.to_string(),
+            "IT &lt;desk&gt; <span class=\"whole\">03-1234-5678 </span>/ it-help@example.com"
+        );
+    }
 
     #[test]
     fn text_stays_text() {

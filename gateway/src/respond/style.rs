@@ -29,6 +29,8 @@ h2{margin:0 0 .5rem;font-size:1.15rem;line-height:1.5;word-break:auto-phrase}
 h3{margin:0;font-size:1rem;line-height:1.6}
 p{margin:0 0 1rem}
 p,li,footer,label{word-break:auto-phrase}
+time,.whole{white-space:nowrap}
+.when>span,.soft>span{display:inline-block;margin-right:1rem}
 a{color:var(--accent);text-underline-offset:.15em}
 a:hover{text-decoration-thickness:2px}
 :focus-visible{outline:3px solid var(--mark);outline-offset:2px;border-radius:.125rem}
@@ -78,7 +80,7 @@ ul.rows>li>div{flex:1 1 16rem;min-width:0}
 ul.rows p{margin:0}
 ul.rows form{margin:0}
 ul.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.75rem}
-ul.tiles a,.tile{display:flex;flex-wrap:wrap;align-items:center;justify-content:space-between;gap:.25rem .75rem;height:100%;min-height:3.5rem;padding:.75rem 1rem;font-weight:600;text-decoration:none;border:1px solid var(--line);border-radius:.5rem}
+ul.tiles a,.tile{display:flex;flex-wrap:wrap;align-items:center;align-content:center;justify-content:space-between;gap:.25rem .75rem;height:100%;min-height:3.5rem;padding:.75rem 1rem;font-weight:600;text-decoration:none;border:1px solid var(--line);border-radius:.5rem}
 .jump{margin:1rem 0 0}
 .jump ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0;padding:0;list-style:none}
 ol{margin:0 0 1.25rem;padding-left:1.5rem}
@@ -95,7 +97,7 @@ summary{padding:.5rem 0;cursor:pointer;color:var(--accent)}
 footer{padding-top:1rem;padding-bottom:2rem;font-size:.85rem;color:var(--soft)}
 footer p{margin:0 0 .25rem}
 @media(prefers-reduced-motion:no-preference){button,.button,ul.tiles a{transition:box-shadow .12s}}
-@media(max-width:44rem){header,footer{padding-left:1.25rem;padding-right:1.25rem}main{border-width:1px 0;border-radius:0;padding:1.5rem 1.25rem}h1{font-size:1.3rem}}
+@media(max-width:44rem){p,li,footer{word-break:normal}header,footer{padding-left:1.25rem;padding-right:1.25rem}main{border-width:1px 0;border-radius:0;padding:1.5rem 1.25rem}h1{font-size:1.3rem}}
 @media(max-width:26rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}.acts>*,.acts button,.acts .button{width:100%}}
 ";
 

@@ -68,7 +68,7 @@ pub(crate) fn chooser(look: &Look<'_>, chooser: &Chooser<'_>) -> Response<Bytes>
     };
     let body = html! {
         h1 { (say(t::CHOOSE_TITLE)) }
-        @if let Some(app) = chooser.app { p { (say(t::CHOOSE_FOR)) " " strong { (app) } } }
+        @if let Some(app) = chooser.app { p { (look.lead(t::CHOOSE_FOR)) strong { (app) } } }
         @if let Some(form) = &chooser.by_email {
             form method="get" action="/choose" {
                 @for (name, value) in form.carried {

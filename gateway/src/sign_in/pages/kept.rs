@@ -39,7 +39,7 @@ pub(crate) fn kept_form(look: &Look<'_>, kept: &KeptForm<'_>) -> Response<Bytes>
     };
     let body = html! {
         h1 { (say(t::KEPT_TITLE)) }
-        p { strong { (kept.app) } }
+        p { (look.lead(t::KEPT_APP)) strong { (kept.app) } }
         p { (say(t::KEPT_TEXT)) }
         ol {
             li { (say(t::KEPT_FIRST)) }

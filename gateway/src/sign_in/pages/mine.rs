@@ -75,7 +75,7 @@ pub(crate) fn my_page(look: &Look<'_>, my: &MyPage<'_>) -> Response<Bytes> {
     ];
     let body = html! {
         h1 { (say(t::MINE_TITLE)) }
-        p { (say(t::MINE_SIGNED_IN_AS)) " " strong { (my.name) }
+        p { (look.lead(t::MINE_SIGNED_IN_AS)) strong { (my.name) }
             @if let Some(email) = my.email.filter(|email| *email != my.name) { " (" (email) ")" } }
         @if let Some(notice) = my.notice { (said(look, notice)) }
         nav.jump aria-label=(say(t::MINE_SECTIONS)) {
@@ -314,8 +314,9 @@ fn session_row(look: &Look<'_>, my: &MyPage<'_>, session: &SessionView, this: bo
             p { strong { (device_name(my.inventory, session)) } " "
                 @if this { span.badge.good { (say(t::SESSION_THIS)) } } }
             p.soft {
-                (say(t::SESSION_SINCE)) " " (time(session.signed_in_at)) " · "
-                (say(t::SESSION_USED)) " " (time(session.last_used))
+                span { (say(t::SESSION_SINCE)) " " (time(session.signed_in_at)) }
+                " "
+                span { (say(t::SESSION_USED)) " " (time(session.last_used)) }
             }
         }
     }
@@ -348,7 +349,7 @@ fn factors(look: &Look<'_>, my: &MyPage<'_>) -> Markup {
                 (summary(look, factors))
                 p { a.button.second href=(look.link(factors.link)) { (say(t::FACTORS_CHANGE)) } }
             } @else {
-                p { (say(t::FACTORS_ELSEWHERE)) " " strong { (my.provider) } }
+                p { (look.lead(t::FACTORS_ELSEWHERE)) strong { (my.provider) } }
             }
         }
     }

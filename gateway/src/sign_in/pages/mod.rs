@@ -111,6 +111,14 @@ impl<'a> Look<'a> {
         both.of(self.preferences.language)
     }
 
+    /// What a value follows: in Japanese the colon is wide enough.
+    fn lead(&self, both: Both) -> String {
+        match self.preferences.language {
+            Language::English => format!("{} ", both.0),
+            Language::Japanese => both.1.to_owned(),
+        }
+    }
+
     /// A time on the company's wall.
     fn time(&self, at: Timestamp) -> Markup {
         let instant = jiff::Timestamp::from_millisecond(at.as_millis());

@@ -112,7 +112,7 @@ pub(super) fn all(brand: &Brand) -> Vec<Sample> {
             "signed-out-not-told",
             signed_out(&at("/signed-out"), not_told),
         );
-        mine(&at("/?lang=ja&x=%22"), &mut add);
+        mine(&at("/?x=%22"), &mut add);
         kept_forms(&at("/expenses"), &mut add);
         let there = at("/.masugata/signed-in");
         add("signed-in", signed_in_elsewhere(&there));

@@ -102,7 +102,7 @@ words! {
     DEVICE_BAD:
         "Something on this device keeps applications closed. After you have put it right, they open with the device's next report.",
         "端末の状態のために、利用できないアプリケーションがあります。直した後、端末から次の報告が届くと利用できるようになります。";
-    DEVICE_FOR: "Needed for", "必要とするアプリケーション";
+    DEVICE_FOR: "Needed for:", "必要とするアプリケーション：";
     DEVICE_FACTS: "Everything that is known of this device", "この端末について把握している内容";
     DEVICE_REPORTED: "reported", "報告";
     DEVICE_REPORT:
@@ -149,6 +149,7 @@ words! {
     KEPT_TEXT:
         "Your sign-in had ended, so what you were sending has not reached the application. Nothing you typed is lost.",
         "サインインの有効期限が切れたため、送信はまだアプリケーションに届いていません。入力した内容は失われていません。";
+    KEPT_APP: "Application:", "アプリケーション：";
     KEPT_FIRST: "Sign in in a new tab.", "新しいタブでサインインします。";
     KEPT_SECOND: "Come back to this tab and send again.", "このタブに戻り、もう一度送信します。";
     KEPT_RELOAD:
@@ -175,9 +176,9 @@ words! {
 
 pub(super) fn level(level: Level) -> Both {
     match level {
-        Level::Public => Both("Public information", "公開情報"),
-        Level::Internal => Both("Internal information", "業務情報"),
-        Level::Confidential => Both("Confidential information", "機密情報"),
+        Level::Public => Both("Public", "公開情報"),
+        Level::Internal => Both("Internal", "業務情報"),
+        Level::Confidential => Both("Confidential", "機密情報"),
     }
 }
 
