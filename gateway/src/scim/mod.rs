@@ -36,7 +36,7 @@ use crate::control::desk::{Desk, Note};
 use crate::denial::{Denial, DenialReason};
 use crate::exchange::Exchange;
 use crate::gateway::Shared;
-use crate::issuer::json::parse_object;
+use crate::issuer::parse_object;
 use crate::limits::lockout::{self, Failed, Source};
 use crate::people::{Basis, Group, People, Person};
 use crate::state::State;

@@ -126,7 +126,6 @@ impl State {
             Some(policies),
             Some(trust),
             Some(issuers),
-            Some(providers),
             Some(signer),
             Some(apps),
             Some(routes),
