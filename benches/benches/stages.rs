@@ -79,8 +79,15 @@ fn token(criterion: &mut Criterion) {
     std::fs::write(&jwks, issuer.jwks().to_string()).unwrap();
     let configured = [configured_issuer(KeySource::File(jwks))];
     let file = directory.path().join("masugata.toml");
-    let issuers =
-        Issuers::build(&configured, &file, None, &clock, &SystemEntropy::default()).unwrap();
+    let issuers = Issuers::build(
+        &configured,
+        &file,
+        None,
+        None,
+        &clock,
+        &SystemEntropy::default(),
+    )
+    .unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -133,6 +140,7 @@ fn configured_issuer(keys: KeySource) -> config::Issuer {
         multi_factor_out_of_band: false,
         leeway: Duration::from_secs(30),
         max_token_lifetime: Duration::from_secs(12 * 3600),
+        sign_in: None,
     }
 }
 

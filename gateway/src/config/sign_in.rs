@@ -17,7 +17,8 @@ impl Ingress {
     pub fn origin_of(&self, host: &str) -> String {
         let listens = self.listen.first().map(std::net::SocketAddr::port);
         match self.public_port.or(listens) {
-            None | Some(0 | 443) => format!("https://{host}"),
+            // Zero: any free port, which nobody could be told beforehand.
+            None | Some(443 | 0) => format!("https://{host}"),
             Some(port) => format!("https://{host}:{port}"),
         }
     }

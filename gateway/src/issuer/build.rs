@@ -35,7 +35,7 @@ impl Issuers {
     /// from `previous`: a reload is a reason to look again. `built_in` answers for issuers that live in this process;
     /// without it they are known and cannot be reached, as when a configuration is only checked.
     /// # Errors: all problems, in the order of the configuration.
-    pub(crate) fn build(
+    pub fn build(
         configured: &[config::Issuer],
         file: &Path,
         previous: Option<&Self>,

@@ -157,13 +157,13 @@ pub(crate) enum FetchError {
 }
 
 /// A provider that lives in this process: the built-in one.
-pub(crate) trait Local: Send + Sync + 'static {
+pub trait Local: Send + Sync + 'static {
     /// Answers a request with an origin-form target and a `Host`, as one that came over the network.
     fn answer(&self, request: Request<Bytes>) -> LocalAnswer<'_>;
 }
 
 /// See [`Local::answer`].
-pub(crate) type LocalAnswer<'a> = Pin<Box<dyn Future<Output = Response<Bytes>> + Send + 'a>>;
+pub type LocalAnswer<'a> = Pin<Box<dyn Future<Output = Response<Bytes>> + Send + 'a>>;
 
 /// How to reach one issuer.
 #[derive(Clone)]

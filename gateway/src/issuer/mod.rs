@@ -47,9 +47,9 @@ use crate::denial::{Denial, DenialReason};
 pub use assurance::AssuranceShortfall;
 pub use error::{BindingFault, Cleaned, CredentialError, TimeFault, TokenFault};
 pub(crate) use fetch::{
-    Answer, FetchError, Local, LocalAnswer, Location, Question, Transport, WallTime,
-    roots_from_pem, system_roots,
+    Answer, FetchError, Location, Question, Transport, WallTime, roots_from_pem, system_roots,
 };
+pub use fetch::{Local, LocalAnswer};
 pub(crate) use id_token::{IdToken, IdTokenRules, Person, is_fresh};
 pub use identity::Identity;
 pub(crate) use json::{Object, parse_object};

@@ -232,6 +232,13 @@ pub(crate) struct Secrets {
 }
 
 /// Whose sessions are to end.
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "what administrators may ask for, whether or not a command does yet"
+    )
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     /// One sign-in with its step-ups.

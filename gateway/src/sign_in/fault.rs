@@ -40,6 +40,7 @@ pub(crate) enum OwnFault {
 }
 
 impl OwnFault {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 11] = [
         Self::TargetUnknown,
         Self::AttemptUnknown,
