@@ -67,8 +67,8 @@ describe('signing in', () => {
     // The link was for once.
     const other = await world.browser('other');
     await other.page.goto(world.facts.users.ada.link);
-    await other.page.getByRole('heading', { level: 1 }).waitFor();
-    await other.page.waitForFunction(() => !document.querySelector('form[data-first-link]'));
+    await other.page.getByRole('alert').waitFor();
+    await other.picture('used-link');
     assert.equal(await other.page.getByRole('button', { name: 'Create a passkey' }).count(), 0);
     await other.close();
     world.ada = ada;

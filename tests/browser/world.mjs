@@ -19,6 +19,7 @@ export class World {
   /** Starts the demo; `edit` may change its configuration before anybody comes. */
   static async start(edit) {
     const world = new World();
+    world.browsers = [];
     world.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'masugata-browser-'));
     world.demo = path.join(world.directory, 'demo');
     await world.run();
@@ -132,7 +133,9 @@ export class World {
         '--host-resolver-rules=MAP *.localhost 127.0.0.1, MAP localhost 127.0.0.1'],
     });
     context.setDefaultTimeout(PATIENCE);
-    return new Browser(this, context);
+    const browser = new Browser(this, context);
+    this.browsers.push(browser);
+    return browser;
   }
 
   async stop() {
@@ -143,7 +146,8 @@ export class World {
 
   async end() {
     await this.stop();
-    fs.rmSync(this.directory, { recursive: true, force: true });
+    await Promise.all(this.browsers.map((browser) => browser.close()));
+    fs.rmSync(this.directory, { recursive: true, force: true, maxRetries: 20 });
   }
 }
 
