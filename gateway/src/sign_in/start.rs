@@ -152,6 +152,9 @@ pub(super) async fn begin(
     };
     let hint = chosen.email.map(str::to_owned).or_else(|| {
         let session = session.filter(|session| *session.issuer == *provider.name())?;
+        if provider.is_built_in() {
+            return Some(session.subject.to_string());
+        }
         let known = session.email.as_deref().or(session.user_name.as_deref());
         known.map(str::to_owned)
     });

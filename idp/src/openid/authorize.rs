@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use crate::pages::answer;
 use crate::pages::ceremony::{NewCeremony, Step};
+use crate::pages::finish::strongest;
 use crate::pages::told::Trouble;
 use crate::provider::{Asking, Provider};
 use crate::shelf::name_of;
@@ -41,6 +42,22 @@ impl Provider {
         if asked.prompt == Prompt::Never {
             return answer::see(&self.told(&asked.back, LOGIN_REQUIRED));
         }
+        let known = session.as_ref().filter(|who| is_wanted(who, &asked));
+        if let Some(who) = known.filter(|who| self.is_beyond(&asked, &who.account)) {
+            // Not worth proving the same again.
+            let step = Step::Unmet {
+                account: who.account.clone(),
+            };
+            return self.begin(
+                asking,
+                NewCeremony {
+                    language: asked.language,
+                    asked: Some(asked),
+                    name: String::new(),
+                    step,
+                },
+            );
+        }
         let hint = asked.login_hint.clone().or(asked.subject.clone());
         let name = hint.or(session.map(|who| who.account.into()));
         self.begin(
@@ -52,6 +69,15 @@ impl Provider {
                 step: Step::SignIn,
             },
         )
+    }
+
+    /// Whether what is essential is more than the account can show as it is.
+    fn is_beyond(&self, asked: &Asked, account: &str) -> bool {
+        let account = self.accounts.get(account);
+        asked.essential
+            && asked.level.zip(account).is_some_and(|(level, account)| {
+                strongest(&account, self.accounts.passwords()) < level
+            })
     }
 
     /// From the parameters, or as it was pushed.

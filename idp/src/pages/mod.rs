@@ -9,7 +9,7 @@ pub(crate) mod ceremony;
 mod date;
 mod factors;
 mod factors_view;
-mod finish;
+pub(crate) mod finish;
 mod notice;
 mod passkey;
 pub(crate) mod script;

@@ -14,25 +14,25 @@ use super::{Sheet, address, hidden, said};
 
 pub(crate) fn sign_in(ceremony: &Ceremony, language: Language, passwords: bool, now: i64) -> Sheet {
     let w = words(language);
-    // A password would lead nowhere: the client takes nothing less.
+    // With a password one comes only to where a passkey is made.
     let only_passkey = ceremony
         .asked
         .as_ref()
         .is_some_and(|asked| asked.essential && asked.level == Some(Level::PhishingResistant));
-    let with_password = passwords && !only_passkey;
+    let with_password = passwords;
     let body = html! {
         h1 { (w.sign_in) }
         (said(ceremony.notice, language, now))
         (passkey_box(w, ceremony, &Kind::SIGN_IN, html! {
             p { (w.passkey_lead) }
             @if !with_password {
-                @if passwords { p { (w.password_only_phr) } }
                 (name_field(w, ceremony, false))
             }
         }))
         @if with_password {
             section aria-labelledby="with-password" {
                 h2 id="with-password" { (w.or_password) }
+                @if only_passkey { p { (w.password_only_phr) } }
                 form method="post" action="/id/password" {
                     (hidden(ceremony))
                     (name_field(w, ceremony, true))

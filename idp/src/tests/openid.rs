@@ -364,8 +364,11 @@ async fn an_essential_context_that_cannot_be_reached_is_an_error() {
     let (browser, key) = world.person_with_app("ada").await;
     let claims = r#"{"id_token":{"acr":{"essential":true,"values":["phr"]}}}"#;
     let page = browser.begin(&[("claims", claims)]).await;
-    // A password would lead nowhere, and is not asked for.
-    assert!(!page.body.contains("/id/password"), "{}", page.body);
+    assert!(
+        page.body.contains("accepts only a passkey"),
+        "{}",
+        page.body
+    );
     let form = [
         ("name", "ada"),
         ("password", SHORT),
@@ -386,6 +389,21 @@ async fn an_essential_context_that_cannot_be_reached_is_an_error() {
         answer.told("error").as_deref(),
         Some("unmet_authentication_requirements")
     );
+}
+
+#[tokio::test]
+async fn whoever_is_signed_in_and_has_nothing_better_is_not_asked_for_the_same_again() {
+    let world = World::new();
+    let (browser, _key) = world.person_with_app("ada").await;
+    browser.keep_session("ada", &["pwd", "otp", "mfa"]);
+    let claims = r#"{"id_token":{"acr":{"essential":true,"values":["phr"]}}}"#;
+    let page = browser.begin(&[("claims", claims)]).await;
+    assert!(
+        page.body.contains("This application needs more"),
+        "{}",
+        page.body
+    );
+    assert!(page.body.contains("/id/factors"), "{}", page.body);
 }
 
 fn query_id(page: &Answer) -> String {

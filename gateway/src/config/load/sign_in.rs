@@ -394,7 +394,8 @@ fn built_in(name: String, issuer: String, label: String) -> Issuer {
             scopes: defaults::SCOPES.map(str::to_owned).to_vec(),
             label,
             email_domains: Vec::new(),
-            asks: AssuranceRequest::AcrValues,
+            // Who cannot do better is told there how to, instead of coming back with too little.
+            asks: AssuranceRequest::EssentialAcr,
             pushed: Pushed::Offered,
             userinfo: false,
             overage: Overage::Refuse,
