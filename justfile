@@ -22,10 +22,11 @@ deny:
 advisories:
     cargo deny check advisories
 
-# the decision and the identities must not know sockets
+# the decision, the identities and the accounts must not know sockets
 graph:
     ! cargo tree -p masugata-policy -e normal --prefix none | grep -E '^(tokio|hyper|rustls|http) '
     ! cargo tree -p masugata-certs -e normal --prefix none | grep -E '^(tokio|hyper|cedar-policy|masugata-policy) '
+    ! cargo tree -p masugata-idp -e normal --prefix none | grep -E '^(hyper|rustls|cedar-policy|masugata|masugata-policy|masugata-certs) '
 
 test:
     cargo test --workspace
