@@ -45,7 +45,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    #[error("the sessions in `{}` are in use by another process", .0.display())]
+    #[error("the sessions in `{}` are in use by another process; each gateway needs a `store` of its own", .0.display())]
     InUse(PathBuf),
     #[error(
         "the sessions in `{}` are damaged ({what}); move the file away to go on without them: everybody has to sign in again",
