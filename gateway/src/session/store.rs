@@ -45,6 +45,11 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "`{}` is missing but `{}` is there; restore both from the same copy, or move that away, too: everybody has to sign in again",
+        .path.display(), .file.display()
+    )]
+    KeyMissing { path: PathBuf, file: PathBuf },
     #[error("the sessions in `{}` are in use by another process; each gateway needs a `store` of its own", .0.display())]
     InUse(PathBuf),
     #[error(
