@@ -15,15 +15,14 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use masugata_certs::{DeviceAuthorities, Revocations, ServerCertificates};
 use masugata_policy::{App as PolicyApp, Authentication, PolicySet, Principal, Timestamp};
 
 use crate::assertion::AssertionSigner;
 use crate::capability::{Clock, Entropy};
 use crate::config::{self, Bounds, ClientCertificateMode, Config};
-use crate::connection::Door;
-use crate::exchange::Exchange;
+use crate::connection::{Connection, Door};
 use crate::forward::{AppForward, Instance};
 use crate::inventory::Inventory;
 use crate::issuer::metadata::{self, ProtectedResource};
@@ -132,16 +131,18 @@ impl State {
     }
 
     /// The client's address: the peer's, or what a trusted forwarder in front of us says.
-    pub(crate) fn client_address(&self, exchange: &Exchange) -> (IpAddr, bool) {
-        let peer = exchange.connection.remote.ip().to_canonical();
+    /// The second value: it was a trusted forwarder that sent this.
+    pub(crate) fn client_address(
+        &self,
+        connection: &Connection,
+        headers: &HeaderMap,
+    ) -> (IpAddr, bool) {
+        let peer = connection.remote.ip().to_canonical();
         let trusted = &self.config.ingress.trusted_forwarders;
         if trusted.is_empty() || !trusted.iter().any(|range| range.contains(&peer)) {
             return (peer, false);
         }
-        (
-            forwarded::client(&exchange.head.headers, trusted).unwrap_or(peer),
-            true,
-        )
+        (forwarded::client(headers, trusted).unwrap_or(peer), true)
     }
 
     /// What a door lets one client take. The second door is there for good or never: a reload cannot add or remove it.

@@ -1,6 +1,6 @@
 //! What `masugata` says to administrators before it serves: every problem at once, where it is, and a way forward.
 
-use masugata_tests::{Finished, Prepared, TestGateway, Upstream, masugata};
+use masugata_tests::{FakeProvider, Finished, Prepared, TestGateway, Upstream, masugata};
 use serde_json::Value;
 
 fn check(prepared: &Prepared) -> Finished {
@@ -216,4 +216,30 @@ fn help_teaches_and_the_version_is_told() {
     let nothing = masugata(Vec::<&str>::new());
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("Start here"), "{}", nothing.err);
+}
+
+#[tokio::test]
+async fn what_a_provider_must_be_told_is_printed() {
+    let upstream = Upstream::hello().await;
+    let builder = TestGateway::new();
+    let provider = FakeProvider::new(&builder, "staff").await;
+    let prepared = builder
+        .app("wiki", upstream.address)
+        .provider(&provider)
+        .accounts("")
+        .scim("accounts")
+        .prepare();
+    let checked = check(&prepared);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    for text in [
+        "My page      https://login.corp.test/\n",
+        "  redirect   https://login.corp.test/callback/staff\n",
+        "  afterwards https://login.corp.test/signed-out\n",
+        "  sign-outs  https://signals.corp.test/backchannel-logout/staff\n",
+        "accounts     accounts, in `store`\n",
+        "SCIM         https://scim.corp.test/scim/v2 for accounts\n",
+        "confidential 15m without a request, 8h in all\n",
+    ] {
+        assert!(checked.out.contains(text), "no `{text}`:\n{}", checked.out);
+    }
 }

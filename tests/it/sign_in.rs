@@ -620,3 +620,44 @@ async fn a_second_person_in_the_same_browser_is_somebody_else() {
         .await;
     assert_eq!(answer.denial_code().as_deref(), Some("credential-expired"));
 }
+
+// The page asks the policies as the app itself would be asked: from where the client is, also behind a forwarder.
+#[tokio::test(flavor = "multi_thread")]
+async fn my_page_lists_what_would_open_from_where_the_client_is() {
+    let upstream = Upstream::hello().await;
+    let builder = TestGateway::new();
+    let provider = FakeProvider::new(&builder, "staff").await;
+    let gateway = builder
+        .app("wiki", upstream.address)
+        .ingress("trusted_forwarders = [\"127.0.0.1/32\"]")
+        .config("[[network]]\nname = \"office\"\nranges = [\"192.0.2.0/24\"]")
+        .policy(
+            "@id(\"office\") permit (principal, action, resource)\n\
+             when { context.network.names.contains(\"office\") };",
+        )
+        .provider(&provider)
+        .start()
+        .await;
+    let mut browser = gateway.browser("laptop");
+    let page = browser.open(&format!("https://{LOGIN}/")).await;
+    assert_eq!(page.status(), 200, "{:#?}\n{}", page.hops, page.text());
+    assert!(!page.text().contains("https://wiki.corp.test/"));
+    let cookie = &browser.cookie(LOGIN, COOKIE).unwrap().value;
+    for (address, listed) in [("192.0.2.1", true), ("198.51.100.1", false)] {
+        let answer = gateway
+            .client()
+            .device(&gateway.device("laptop"))
+            .header("cookie", &format!("{COOKIE}={cookie}"))
+            .header("accept", "text/html")
+            .header("x-forwarded-for", address)
+            .get("login", "/")
+            .await;
+        assert_eq!(answer.status, 200);
+        let page = answer.text();
+        assert_eq!(
+            page.contains("https://wiki.corp.test/"),
+            listed,
+            "{address}"
+        );
+    }
+}

@@ -4,9 +4,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use masugata_policy::Level;
+
 use super::printer::Printer;
 use crate::config::egress::{AcceptedCredentials, Egress, Mode};
 use crate::config::error::{LoadError, Problem};
+use crate::config::sign_in::{ClientAuthentication, SignIn};
+use crate::config::text::duration_text;
 use crate::config::{Config, Examined, Loaded};
 use crate::destination::FeedStatus;
 use crate::egress::setup::SetupFacts;
@@ -100,6 +104,9 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
             app.config.path_prefix
         )?;
     }
+    if let Some(sign_in) = &config.sign_in {
+        people(report, config, sign_in)?;
+    }
     if let Some(egress) = &state.egress {
         way_out(report, config, &egress.config)?;
         lists(report, &egress.catalogue.status())?;
@@ -118,6 +125,53 @@ fn describe(report: &mut String, state: &State, now: i64) -> std::fmt::Result {
         for warning in &state.warnings {
             writeln!(report, "  - {warning}")?;
         }
+    }
+    Ok(())
+}
+
+/// Where people sign in, and what has to be registered at their providers.
+fn people(report: &mut String, config: &Config, sign_in: &SignIn) -> std::fmt::Result {
+    let origin_of = |host: &str| config.ingress.origin_of(host);
+    let origin = origin_of(&sign_in.host);
+    writeln!(report, "\nSign-in")?;
+    let mut line =
+        |name: &str, value: std::fmt::Arguments<'_>| writeln!(report, "  {name:<12} {value}");
+    line("My page", format_args!("{origin}/"))?;
+    for issuer in &config.issuers {
+        let Some(client) = &issuer.sign_in else {
+            continue;
+        };
+        let name = &issuer.name;
+        if client.authentication == ClientAuthentication::BuiltIn {
+            line("accounts", format_args!("{name}, in `store`"))?;
+            continue;
+        }
+        line("provider", format_args!("{name}, {}", issuer.issuer))?;
+        line("  redirect", format_args!("{origin}/callback/{name}"))?;
+        line("  afterwards", format_args!("{origin}/signed-out"))?;
+        if let Some(host) = &sign_in.back_channel_host {
+            let signals = origin_of(host);
+            line(
+                "  sign-outs",
+                format_args!("{signals}/backchannel-logout/{name}"),
+            )?;
+        }
+    }
+    if let Some(scim) = &config.scim {
+        let (origin, issuer) = (origin_of(&scim.host), &scim.issuer);
+        line("SCIM", format_args!("{origin}/scim/v2 for {issuer}"))?;
+    }
+    for level in [Level::Public, Level::Internal, Level::Confidential] {
+        let lifetime = sign_in.lifetimes.of(level);
+        let (idle, absolute) = (
+            duration_text(lifetime.idle),
+            duration_text(lifetime.absolute),
+        );
+        let name = level.as_str();
+        line(
+            name,
+            format_args!("{idle} without a request, {absolute} in all"),
+        )?;
     }
     Ok(())
 }

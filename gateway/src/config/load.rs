@@ -429,4 +429,6 @@ fn values<T>(texts: Option<Vec<Text<T>>>) -> Vec<T> {
 }
 
 #[cfg(test)]
+mod documentation;
+#[cfg(test)]
 mod tests;

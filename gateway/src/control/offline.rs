@@ -92,6 +92,7 @@ pub(crate) fn run(
             Some(Arc::new(opened.map_err(|error| match error {
                 StoreError::InUse(_) => in_use(store, "the sessions"),
                 StoreError::Open { .. }
+                | StoreError::KeyMissing { .. }
                 | StoreError::Damaged { .. }
                 | StoreError::Write
                 | StoreError::Gone => Refusal::new(error.to_string()),

@@ -119,7 +119,8 @@ pub(super) fn resolve(
     if action == Action::Connect && !app.config.upgrades {
         return Err(DenialReason::UpgradeNotAllowed.into());
     }
-    let (client_address, from_trusted_forwarder) = state.client_address(&exchange);
+    let (client_address, from_trusted_forwarder) =
+        state.client_address(&exchange.connection, &exchange.head.headers);
     Ok(Target::App(Box::new(Routed {
         exchange,
         asked: Asked::App(app),

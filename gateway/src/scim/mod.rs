@@ -69,7 +69,7 @@ pub(crate) async fn answer(
     let (Some(scim), Some(keys)) = (&state.config.scim, &state.scim) else {
         return Err(DenialReason::RouteNotFound.into());
     };
-    let (client, _) = state.client_address(&exchange);
+    let (client, _) = state.client_address(&exchange.connection, &exchange.head.headers);
     check_address(scim, client)?;
     let now = exchange.received_at;
     authenticate(shared, keys, &exchange, client, facts).await?;

@@ -1,5 +1,6 @@
 //! The sessions of a process: begun, found, attached to hosts, listed, ended, kept.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,10 +62,14 @@ impl Sessions {
             directory.join("sessions.key"),
         );
         let seal = Seal::open(&key, store::is_new(&file), &*entropy).map_err(|source| {
-            StoreError::Open {
-                path: key.clone(),
-                source,
+            let path = key.clone();
+            if source.kind() == io::ErrorKind::NotFound {
+                return StoreError::KeyMissing {
+                    path,
+                    file: file.clone(),
+                };
             }
+            StoreError::Open { path, source }
         })?;
         let (store, found) = Store::open(&file)?;
         let sessions = Self {

@@ -45,7 +45,12 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    #[error("the sessions in `{}` are in use by another process", .0.display())]
+    #[error(
+        "`{}` is missing but `{}` is there; restore both from the same copy, or move that away, too: everybody has to sign in again",
+        .path.display(), .file.display()
+    )]
+    KeyMissing { path: PathBuf, file: PathBuf },
+    #[error("the sessions in `{}` are in use by another process; each gateway needs a `store` of its own", .0.display())]
     InUse(PathBuf),
     #[error(
         "the sessions in `{}` are damaged ({what}); move the file away to go on without them: everybody has to sign in again",

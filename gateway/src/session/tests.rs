@@ -365,7 +365,9 @@ async fn a_file_without_its_key_is_an_error() {
     open(directory.path()).close(at(0));
     std::fs::remove_file(directory.path().join("sessions.key")).unwrap();
     let opened = Sessions::open(directory.path(), Arc::new(SystemEntropy::default()));
-    assert!(matches!(opened.err(), Some(StoreError::Open { .. })));
+    let error = opened.err().unwrap();
+    assert!(matches!(error, StoreError::KeyMissing { .. }), "{error}");
+    assert!(error.to_string().contains("move that away"), "{error}");
 }
 
 #[tokio::test]

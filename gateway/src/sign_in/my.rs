@@ -63,13 +63,14 @@ pub(super) async fn page(visitor: &Visitor<'_>) -> Result<Response<Bytes>, Denia
         return Err(DenialReason::DeviceUnknown.into());
     };
     let principal = session.principal();
+    let (address, _) = state.client_address(visitor.connection, &visitor.head.headers);
     let apps = my_apps::list(
         state,
         &prospect::Visitor {
             principal: &principal,
             authentication: &session.authentication,
             device: &visitor.device,
-            address: visitor.connection.remote.ip().to_canonical(),
+            address,
         },
         now,
     );

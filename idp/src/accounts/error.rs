@@ -4,7 +4,7 @@
 /// The accounts could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("another process has `{0}` open")]
+    #[error("another process has `{0}` open; each gateway needs a `store` of its own")]
     InUse(Box<str>),
     #[error("`{path}` cannot be read as accounts: {cause}; restore it from a copy")]
     Damaged { path: Box<str>, cause: String },

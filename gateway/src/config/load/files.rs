@@ -55,7 +55,12 @@ impl Builder<'_> {
             };
             if let Some(fault) = fault {
                 let message = format!("{} {fault}", quoted(&used.written));
-                let help = format!("looked for {}", used.path.display());
+                let path = used.path.display();
+                let help = if used.purpose == Purpose::Store && !used.path.exists() {
+                    format!("as the user that the gateway runs as: `mkdir -m 700 {path}`")
+                } else {
+                    format!("looked for {path}")
+                };
                 self.report.error(used.at, message, help);
             } else if matches!(
                 used.purpose,
