@@ -247,11 +247,18 @@ pub enum Credential {
     Password,
     /// `certificate`: the device's certificate alone, of its owner or of a service account.
     Certificate,
+    /// `session`: the cookie of a person who signed in with a browser.
+    Session,
 }
 
 impl Credential {
     /// Every kind, in the order they are documented.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Password, Self::Certificate];
+    pub const ALL: [Self; 4] = [
+        Self::Token,
+        Self::Password,
+        Self::Certificate,
+        Self::Session,
+    ];
 
     /// The word used in policies and records.
     pub fn as_str(self) -> &'static str {
@@ -259,6 +266,7 @@ impl Credential {
             Self::Token => "token",
             Self::Password => "password",
             Self::Certificate => "certificate",
+            Self::Session => "session",
         }
     }
 }

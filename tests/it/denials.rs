@@ -3,8 +3,8 @@
 use http::Method;
 use masugata::denial::{DenialReason, Stage};
 use masugata_tests::{
-    Answer, Client, SmallDisk, TestGateway, TestGatewayBuilder, Upstream, days, decision_of,
-    end_of, eventually, hours, minutes,
+    Answer, Client, SCIM_TOKEN, SmallDisk, TestGateway, TestGatewayBuilder, Upstream, days,
+    decision_of, end_of, eventually, hours, minutes,
 };
 use serde_json::Value;
 
@@ -40,8 +40,9 @@ fn proof(reason: DenialReason) -> Proof {
         Reason::CredentialExpired => Shown(credential_expired),
         Reason::CredentialNotBound => Shown(credential_not_bound),
         Reason::IssuerUnavailable => Shown(issuer_unavailable),
-        Reason::AccountDisabled | Reason::SignInFailed => Hidden(
-            "met by people with a browser; the tests of sign-in show their pages and records",
+        Reason::AccountDisabled => Shown(account_disabled),
+        Reason::SignInFailed => Hidden(
+            "its page is shown to people, with a code of its own: `sign_in_attacks` shows pages and records",
         ),
         Reason::LockedOut => Shown(locked_out),
         Reason::AssuranceInsufficient => Shown(assurance_insufficient),
@@ -83,7 +84,7 @@ fn every_reason_is_shown_or_cannot_be_met() {
     shown.sort_unstable();
     shown.dedup();
     assert_eq!(shown.len(), count, "each reason has a test of its own");
-    assert_eq!(count, DenialReason::ALL.len() - 6);
+    assert_eq!(count, DenialReason::ALL.len() - 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,6 +311,25 @@ async fn credential_not_bound() {
     let stolen = gateway.token("ada").bound_to(&other).sign();
     let answer = device_of(&gateway).token(stolen).get("wiki", "/").await;
     assert_recorded(gateway, &answer, DenialReason::CredentialNotBound).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn account_disabled() {
+    let upstream = Upstream::hello().await;
+    let gateway = TestGateway::new()
+        .app("wiki", upstream.address)
+        .scim("corp");
+    let gateway = gateway.accounts("").start().await;
+    assert_eq!(gateway.ada().get("wiki", "/").await.status, 200);
+    let disabled = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"ada@corp.test",
+        "externalId":"ada","active":false}"#;
+    let scim = gateway.client().token(SCIM_TOKEN);
+    let scim = scim.header("content-type", "application/scim+json");
+    let answer = scim.post("scim", "/scim/v2/Users", disabled).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let answer = gateway.ada().get("wiki", "/").await;
+    let decision = assert_recorded(gateway, &answer, DenialReason::AccountDisabled).await;
+    assert_eq!(decision["principal"]["id"], "corp/ada", "{decision}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
     reason = "tests stop where they fail"
 )]
 
+mod accounts;
 mod admin;
 mod attack_catalogue;
 mod attack_devices;
@@ -42,6 +43,7 @@ mod proxying;
 mod record;
 mod routing;
 mod sign_in;
+mod sign_in_attacks;
 mod sign_in_harness;
 mod smoke;
 mod smuggling;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use arc_swap::ArcSwap;
-use masugata_policy::{Authentication, Principal, PrincipalKind, Timestamp};
+use masugata_policy::{Authentication, Credential, Principal, PrincipalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, Session, SessionId};
@@ -144,6 +144,7 @@ fn bound(
     at: Option<Timestamp>,
 ) -> Authentication {
     Authentication::new(multi_factor, phishing_resistant, acr, amr, at, true)
+        .with_credential(Credential::Session)
 }
 
 /// The same, of a sign-in that was verified now.
@@ -156,5 +157,5 @@ pub(super) fn bound_to_device(proof: &Authentication) -> Authentication {
         proof.authenticated_at,
     );
     bound.multi_factor_out_of_band = proof.multi_factor_out_of_band;
-    bound.with_credential(proof.credential())
+    bound
 }

@@ -55,12 +55,14 @@ pub(super) async fn callback(visitor: &Visitor<'_>, issuer: &str) -> Response<By
         ..
     } = pending;
     let completed = provider.complete(attempt, query, visitor.now).await;
+    let who = completed.as_ref().ok().map(|it| Arc::clone(&it.principal));
     let outcome = match completed {
         Ok(signed_in) => admit(visitor, provider, &wish, need, signed_in).await,
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|fault| {
-        visitor.record_failure(&fault, Some(issuer), &wish);
+        let who = who.as_ref().map(|who| who.id());
+        visitor.record_failure_of(who, &fault, Some(issuer), &wish);
         visitor.fail(&fault, Some(&wish.again(visitor.state)))
     })
 }

@@ -105,6 +105,24 @@ impl Visitor<'_> {
         self.record_failure_because(fault, issuer, wish, detail.as_deref());
     }
 
+    /// The same, of somebody for whom the provider vouched (`issuer/user`): enough to name them, not to let them in.
+    pub(super) fn record_failure_of(
+        &self,
+        who: Option<&str>,
+        fault: &Fault,
+        issuer: Option<&str>,
+        wish: &Wish,
+    ) {
+        let Some(who) = who else {
+            return self.record_failure(fault, issuer, wish);
+        };
+        let person = self.failed(fault, issuer, wish, None);
+        self.shared.auditor.person(Person {
+            principal: Some(who.into()),
+            ..person
+        });
+    }
+
     pub(super) fn record_failure_because(
         &self,
         fault: &Fault,
@@ -112,11 +130,22 @@ impl Visitor<'_> {
         wish: &Wish,
         detail: Option<&str>,
     ) {
+        let person = self.failed(fault, issuer, wish, detail);
+        self.shared.auditor.person(person);
+    }
+
+    fn failed(
+        &self,
+        fault: &Fault,
+        issuer: Option<&str>,
+        wish: &Wish,
+        detail: Option<&str>,
+    ) -> Person {
         let (at, generation) = self.when();
         let session = self.session.as_deref();
         // Only names of ours: the path is anybody's to write.
         let known = |name: &&str| self.sign_in.issuers.contains_key(*name);
-        self.shared.auditor.person(Person {
+        Person {
             at,
             generation,
             kind: if session.is_some() {
@@ -141,6 +170,6 @@ impl Visitor<'_> {
             client: Some(self.connection.remote),
             request: Some(self.request),
             detail: detail.map(Into::into),
-        });
+        }
     }
 }

@@ -176,7 +176,11 @@ pub(super) async fn establish(
         }
     };
     let credentials = match offer {
-        Offer::Verified(credentials) => stand(shared, credentials)?,
+        Offer::Verified(credentials) => {
+            // Also whose account is disabled goes on record.
+            facts.principal = Some(Arc::clone(&credentials.principal));
+            stand(shared, credentials)?
+        }
         Offer::Absent => return Err(missing(routed.asked.requirements())),
         Offer::Failed(denial) => return Err(denial),
     };
