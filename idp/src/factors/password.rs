@@ -132,11 +132,17 @@ fn judge(password: &str, known: &[&str]) -> Result<(), PasswordWeakness> {
     if !parts.is_empty() && parts.iter().all(|part| *part == Part::Personal) {
         return Err(PasswordWeakness::Personal);
     }
+    // A common word and a row of digits is guessed as soon as the word alone.
+    let guessed = estimate.guesses_log10() < GUESSES_LOG10;
     match parts.as_slice() {
         [Part::Common] => Err(PasswordWeakness::Common),
+        [_, ..] if guessed => Err(PasswordWeakness::Common),
         [] | [..] => Ok(()),
     }
 }
+
+/// Passwords that a list of a million of the likeliest ones has, whatever their parts are.
+const GUESSES_LOG10: f64 = 6.0;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -279,6 +285,7 @@ mod tests {
             ("drowssap", false),
             ("iloveyou", false),
             ("1990-12-24", false),
+            ("password1234567", true),
         ] {
             let verdict = if alone {
                 assess_alone(password)
