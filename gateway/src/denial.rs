@@ -51,8 +51,6 @@ pub enum DenialReason {
     LockedOut,
     /// The account of that person is disabled where accounts are kept.
     AccountDisabled,
-    /// A sign-in with a browser came to nothing: unknown or over, meant for another browser, or not believed.
-    SignInFailed,
     /// More factors, better ones or fresher ones are needed (RFC 9470).
     AssuranceInsufficient,
     /// A posture attribute that the app requires was never seen.
@@ -125,7 +123,7 @@ impl Stage {
 
 impl DenialReason {
     /// Every reason, in the order they are documented.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 40] = [
         Self::RequestMalformed,
         Self::RequestAmbiguous,
         Self::HeaderTooLarge,
@@ -147,7 +145,6 @@ impl DenialReason {
         Self::IssuerUnavailable,
         Self::LockedOut,
         Self::AccountDisabled,
-        Self::SignInFailed,
         Self::AssuranceInsufficient,
         Self::PostureMissing,
         Self::PostureStale,
@@ -193,7 +190,6 @@ impl DenialReason {
             Self::IssuerUnavailable => "issuer-unavailable",
             Self::LockedOut => "locked-out",
             Self::AccountDisabled => "account-disabled",
-            Self::SignInFailed => "sign-in-failed",
             Self::AssuranceInsufficient => "assurance-insufficient",
             Self::PostureMissing => "posture-missing",
             Self::PostureStale => "posture-stale",
@@ -241,7 +237,6 @@ impl DenialReason {
             | Self::IssuerUnavailable
             | Self::LockedOut
             | Self::AccountDisabled
-            | Self::SignInFailed
             | Self::AssuranceInsufficient => Stage::Authenticate,
             Self::PostureMissing | Self::PostureStale | Self::PostureFailing => Stage::Posture,
             Self::NoPermit
@@ -282,7 +277,6 @@ impl DenialReason {
             | Self::DeviceAmbiguous
             | Self::DeviceSuspended
             | Self::AccountDisabled
-            | Self::SignInFailed
             | Self::PostureMissing
             | Self::PostureStale
             | Self::PostureFailing

@@ -63,7 +63,6 @@ fn error(reason: DenialReason) -> Option<Option<(&'static str, &'static str)>> {
         | DenialReason::IssuerUnavailable
         | DenialReason::LockedOut
         | DenialReason::AccountDisabled
-        | DenialReason::SignInFailed
         | DenialReason::PostureMissing
         | DenialReason::PostureStale
         | DenialReason::PostureFailing

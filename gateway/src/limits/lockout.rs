@@ -130,7 +130,6 @@ pub fn counts_as_failure(reason: DenialReason) -> bool {
         | DenialReason::IssuerUnavailable
         | DenialReason::LockedOut
         | DenialReason::AccountDisabled
-        | DenialReason::SignInFailed
         | DenialReason::AssuranceInsufficient
         | DenialReason::PostureMissing
         | DenialReason::PostureStale

@@ -35,7 +35,6 @@ pub(super) fn error_type(reason: DenialReason) -> &'static str {
         | DenialReason::IssuerUnavailable
         | DenialReason::LockedOut
         | DenialReason::AccountDisabled
-        | DenialReason::SignInFailed
         | DenialReason::AssuranceInsufficient
         | DenialReason::PostureMissing
         | DenialReason::PostureStale

@@ -136,11 +136,6 @@ fn english(reason: DenialReason) -> Words {
             "Your organisation has disabled this account, so nothing is open to it any more.",
             "If that is a mistake, ask your administrator to enable the account.",
         ),
-        DenialReason::SignInFailed => words(
-            "You could not be signed in",
-            "The sign-in took too long, was begun in another window, or its result could not be trusted.",
-            "Go back to the application and try again. If it happens again, tell your administrator the request number.",
-        ),
         DenialReason::LockedOut => words(
             "Too many failed attempts",
             "After several failed sign-ins, further ones are refused for a while.",
@@ -345,11 +340,6 @@ fn japanese(reason: DenialReason) -> Words {
             "このアカウントは無効です",
             "このアカウントは組織によって無効にされたため、何も利用できません。",
             "心当たりがない場合は、管理者にアカウントの有効化を依頼してください。",
-        ),
-        DenialReason::SignInFailed => words(
-            "サインインできませんでした",
-            "時間がかかりすぎたか、別のウィンドウで始められたか、結果を確認できませんでした。",
-            "アプリケーションに戻ってもう一度お試しください。繰り返す場合は、リクエスト番号を管理者に伝えてください。",
         ),
         DenialReason::LockedOut => words(
             "失敗が続いたため、一時的に制限しています",

@@ -73,7 +73,7 @@ fn a_sign_in_reads_like_this() {
 #[test]
 fn a_failed_sign_in_reads_like_this() {
     let failed = Person {
-        failure: Some("sign-in-failed"),
+        failure: Some("id-token-invalid"),
         principal: None,
         session: None,
         authentication: None,
@@ -82,7 +82,7 @@ fn a_failed_sign_in_reads_like_this() {
         detail: Some("the nonce is another one".into()),
         ..person()
     };
-    insta::assert_snapshot!(line_of(failed), @r##"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"sign-in","outcome":"failure","code":"sign-in-failed","by":"person","request_id":"00000000000000000000000000000042","name":"ada@corp.example\u202e\n","issuer":"accounts","app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","detail":"the nonce is another one","hash":"fb0380610d8f220898cb4fcb7156988d59831953bf6e4a484bdb7a1c97a46e3c"}"##);
+    insta::assert_snapshot!(line_of(failed), @r##"{"v":1,"seq":1,"time":"2026-04-01T09:00:00.000Z","type":"person","log":"authentication","generation":3,"event":"sign-in","outcome":"failure","code":"id-token-invalid","by":"person","request_id":"00000000000000000000000000000042","name":"ada@corp.example\u202e\n","issuer":"accounts","app":"payroll","device":"LT-0042","thumbprint":"abababababababababababababababababababababababababababababababab","client_address":"203.0.113.5","detail":"the nonce is another one","hash":"e8fd9b373326be9e48d93cdcc72624e19a7cf9cd2cd6dc62fcd27191cdc6ccac"}"##);
 }
 
 #[test]
