@@ -8,7 +8,8 @@ import { createServer } from 'node:net';
 import * as path from 'node:path';
 
 const CLIENT = 'gateway';
-const SECRET = 'another secret of forty characters, please';
+// Letters and hyphens only: it takes what stands in `Authorization: Basic` as it is, and not as RFC 6749 §2.3.1 encodes it.
+const SECRET = 'another-secret-of-forty-characters-please';
 
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
