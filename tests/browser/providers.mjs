@@ -314,7 +314,8 @@ client_secret_file = "corp.secret"
       assert.ok(next?.startsWith(provider.issuer), next ?? 'not led to the provider');
       const back = await provider.signIn(next);
       assert.ok(back.startsWith(callback), back);
-      const { answer, address } = await visitor.follow(back);
+      const { answer, address, next: astray } = await visitor.follow(back);
+      assert.equal(astray, undefined, JSON.stringify(world.about('sign-in')));
       assert.deepEqual([answer.status, address], [200, news], answer.text);
       assert.equal(world.about('sign-in').outcome, 'success');
       // The same answer again is nobody's.
