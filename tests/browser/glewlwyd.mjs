@@ -71,6 +71,10 @@ export async function startGlewlwyd({ directory, callback, signedOut }) {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
+  // Otherwise its `amr` says nothing of the password.
+  await admin.must('PUT', '/api/scope/openid', {
+    name: 'openid', display_name: 'Open ID', description: 'Sign in', password_enabled: true, password_max_age: 3600, scheme: {}, scheme_required: {},
+  });
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const pem = (key, type) => key.export({ format: 'pem', type });
   await admin.must('POST', '/api/mod/plugin/', {
