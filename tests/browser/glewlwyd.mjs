@@ -8,7 +8,8 @@ import { createServer } from 'node:net';
 import * as path from 'node:path';
 
 const CLIENT = 'gateway';
-const SECRET = 'another secret of forty characters, please';
+// Letters and hyphens only: it takes what stands in `Authorization: Basic` as it is, and not as RFC 6749 §2.3.1 encodes it.
+const SECRET = 'another-secret-of-forty-characters-please';
 
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
@@ -70,6 +71,10 @@ export async function startGlewlwyd({ directory, callback, signedOut }) {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
+  // Otherwise its `amr` says nothing of the password.
+  await admin.must('PUT', '/api/scope/openid', {
+    name: 'openid', display_name: 'Open ID', description: 'Sign in', password_enabled: true, password_max_age: 3600, scheme: {}, scheme_required: {},
+  });
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const pem = (key, type) => key.export({ format: 'pem', type });
   await admin.must('POST', '/api/mod/plugin/', {

@@ -2,15 +2,27 @@
 // a key. Its sign-in page asks for a name and for how the person proved it, because that is what the gateway must believe.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import Provider from 'oidc-provider';
+import Provider, { interactionPolicy } from 'oidc-provider';
 import { generateKeyPairSync } from 'node:crypto';
 
 /** What each way of signing in says of itself. */
 const WAYS = { password: { acr: 'pwd', amr: ['pwd'] }, 'two factors': { acr: 'mfa', amr: ['pwd', 'otp', 'mfa'] }, passkey: { acr: 'phr', amr: ['hwk', 'user', 'mfa'] } };
+/** In order of strength. */
+const LEVELS = Object.values(WAYS).map((way) => way.acr);
 const PEOPLE = { ada: ['employees', 'finance'], ben: ['employees', 'engineering'] };
 
-/** `callback`, `signedOut` and `backChannel` are the gateway's; `clientKey` a public JWK. */
-export async function startProvider({ callback, signedOut, backChannel, clientKey, ca }) {
+/** Like most products, it also asks again where `acr_values` names nothing that the session has (oidc-provider by itself does so
+ * for essential claims only). */
+function policy(moods) {
+  const prompts = interactionPolicy.base();
+  prompts.get('login').checks.add(new interactionPolicy.Check('acr_values', 'more is asked for', ({ oidc }) =>
+    moods.insists && Boolean(oidc.params.acr_values) && !oidc.params.acr_values.split(' ').includes(oidc.session.acr)));
+  return prompts;
+}
+
+/** `callback`, `signedOut` and `backChannel` are the gateway's; `clientKey` is a public JWK; `send` is a fetch that reaches the
+ * gateway; `lifetime` is that of tokens, in seconds. */
+export async function startProvider({ callback, signedOut, backChannel, clientKey, send, lifetime = 3600 }) {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -22,6 +34,7 @@ export async function startProvider({ callback, signedOut, backChannel, clientKe
     ...(backChannel ? { backchannel_logout_uri: backChannel, backchannel_logout_session_required: true } : {}),
   };
   const disabled = new Set();
+  const moods = { insists: true, claimsToBe: undefined };
   const provider = new Provider(issuer, {
     jwks: { keys: [{ ...key, alg: 'ES256', use: 'sig', kid: 'one' }] },
     clients: [
@@ -29,7 +42,7 @@ export async function startProvider({ callback, signedOut, backChannel, clientKe
       ...(clientKey ? [{ ...common, client_id: 'with-key', token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: { keys: [clientKey] } }] : []),
     ],
     cookies: { keys: ['only on loopback'] },
-    acrValues: Object.values(WAYS).map((way) => way.acr),
+    acrValues: LEVELS,
     claims: { openid: ['sub', 'groups'], profile: ['name'], email: ['email', 'email_verified'], acr: null, amr: null, auth_time: null, sid: null, iss: null },
     conformIdTokenClaims: false,
     features: {
@@ -38,11 +51,24 @@ export async function startProvider({ callback, signedOut, backChannel, clientKe
     },
     findAccount: (_context, id) => (id in PEOPLE && !disabled.has(id)
       ? { accountId: id, claims: () => ({ sub: id, name: id, email: `${id}@corp.example`, email_verified: true, groups: PEOPLE[id] }) } : undefined),
-    interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+    interactions: { policy: policy(moods), url: (_context, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: async (_context, client) => client.grantTypeAllowed('refresh_token'),
-    fetch: ca ? undefined : fetch,
+    ttl: { IdToken: lifetime, AccessToken: lifetime, RefreshToken: 86_400, Session: 86_400, Grant: 86_400, Interaction: 600 },
+    fetch: (url, options) => (send ?? fetch)(url, options),
   });
   provider.on('server_error', (_context, error) => console.error(error));
+  /** What came to the pushed-request and token endpoints, for those who want to know how the gateway spoke. */
+  const seen = [];
+  provider.use(async (context, next) => {
+    await next();
+    const location = context.response.get('location');
+    if (moods.claimsToBe && location?.startsWith(callback)) {
+      const changed = new URL(location);
+      changed.searchParams.set('iss', moods.claimsToBe);
+      context.response.set('location', changed.href);
+    }
+    if (context.method === 'POST') seen.push({ path: context.path, status: context.status, params: { ...context.oidc?.params }, body: { ...context.oidc?.body } });
+  });
   const answer = provider.callback();
   server.on('request', async (request, response) => {
     if (!request.url.startsWith('/interaction/')) return answer(request, response);
@@ -70,7 +96,7 @@ export async function startProvider({ callback, signedOut, backChannel, clientKe
     }
   });
   return {
-    issuer, provider, disable: (name) => disabled.add(name),
+    issuer, seen, moods, disable: (name) => disabled.add(name),
     end: async () => { server.closeAllConnections(); server.close(); await once(server, 'close'); },
   };
 }

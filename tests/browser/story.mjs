@@ -1,6 +1,8 @@
 // A teleworker's first days, in a real browser: first link, passkey, app, step-up, sign-out, password and code, lockout; and
 // what somebody meets who has stolen a cookie.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { World, code } from './world.mjs';
 
@@ -188,5 +190,238 @@ describe('signing in', () => {
     }
     await world.ada?.close();
     await world.stop();
+  });
+
+  test('no page asked anybody else for anything, or did what its own policy forbids', () => {
+    assert.deepEqual(world.browsers.flatMap((browser) => browser.complaints), []);
+  });
+});
+
+/** An app with a form; it keeps what it was sent. */
+async function formApp() {
+  const sent = [];
+  const server = createServer(async (request, response) => {
+    let body = '';
+    request.setEncoding('utf8');
+    for await (const part of request) body += part;
+    response.setHeader('content-type', 'text/html; charset=utf-8');
+    if (request.method === 'POST') {
+      sent.push({ url: request.url, type: request.headers['content-type'], body, cookie: request.headers.cookie });
+      return response.end('<!doctype html><title>Thanks</title><h1>Received</h1>');
+    }
+    return response.end(`<!doctype html><title>Form</title><h1>Form</h1>
+      <form method="post" action="/send?draft=1" ${request.url.includes('parts') ? 'enctype="multipart/form-data"' : ''}>
+      <label>Title <input name="title"></label><label>Text <textarea name="text"></textarea></label>
+      <input type="hidden" name="tag" value="1"><input type="hidden" name="tag" value="&quot;2&quot; &amp; <3>"><button>Send</button></form>`);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { sent, address: `127.0.0.1:${server.address().port}`, end: () => { server.closeAllConnections(); server.close(); } };
+}
+
+describe('more of it', () => {
+  /** @type {World} */
+  let world;
+  let forms;
+  let formsUrl;
+  const people = {};
+  before(async () => {
+    forms = await formApp();
+    world = await World.start((text) => text
+      .replace('max_authentication_age = "8h"', 'max_authentication_age = "8h"\nphishing_resistant = true')
+      .replace('# The way out:', `[[app]]\nname = "forms"\nlevel = "public"\nhosts = ["wiki.localhost"]\nrequire.multi_factor = false
+upstream.servers = ["http://${forms.address}"]\n\n# The way out:`));
+    formsUrl = new URL(world.facts.apps.portal.url.replace('localhost', 'wiki.localhost')).href;
+    for (const name of ['dora', 'emi']) {
+      people[name] = { user: name, link: /https:\S+/.exec(world.masugata('user', 'add', name, '--group', 'employees'))[0] };
+    }
+  });
+  after(async () => { await world?.end(); forms?.end(); });
+
+  const arrive = (page, url) => page.waitForURL((now) => now.href === url);
+  async function nameAndPassword(page, user) {
+    await page.getByLabel('User name').fill(user.user);
+    await page.getByLabel('Password', { exact: true }).fill(user.password);
+    await page.getByRole('button', { name: 'Continue with the password' }).click();
+  }
+  /** With a first link. `app` sets up a code app, too. */
+  async function choosePassword(browser, user, app) {
+    const { page } = browser;
+    await page.goto(user.link);
+    await heading(page, 'Welcome');
+    await page.getByText('Use a password instead').click();
+    await page.getByLabel('New password').fill(user.password);
+    if (app) {
+      await page.getByText('Add a code app').click();
+      const picture = page.getByRole('img', { name: 'Picture to scan' });
+      await picture.waitFor();
+      assert.ok((await picture.boundingBox()).width > 150);
+      await browser.picture('code-app');
+      user.totp_secret = (await page.locator('dt', { hasText: 'Or type this key' }).locator('+ dd').innerText()).replace(/\s/g, '');
+      await page.getByLabel('Code', { exact: true }).fill(code(user.totp_secret));
+    }
+    await page.getByRole('button', { name: 'Set the password' }).click();
+    await heading(page, 'Keep these recovery codes');
+    user.codes = await page.getByRole('list', { name: 'Recovery codes' }).getByRole('listitem').allInnerTexts();
+    await page.getByRole('button', { name: 'I have kept them' }).click();
+    await heading(page, 'You are ready');
+  }
+  async function signOut(context) {
+    const page = await context.newPage();
+    await page.goto(`${login(world)}/`);
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await heading(page, 'You are signed out');
+    await page.close();
+  }
+
+  test('a short password with a code app, its key typed from the page; then a recovery code in its place, once', async () => {
+    const dora = Object.assign(people.dora, { password: 'Tr7#kq9Z' });
+    const browser = await world.browser('dora');
+    const { page, context } = browser;
+    await choosePassword(browser, dora, true);
+    const { url } = world.facts.apps.projects;
+    await page.goto(url);
+    await withPassword(page, dora, { now: Date.now() + 30_000 });
+    await arrive(page, url);
+    assert.equal(world.about('sign-in').authentication.multi_factor, true);
+
+    for (const works of [true, false]) {
+      await signOut(context);
+      await page.goto(url);
+      await nameAndPassword(page, dora);
+      await page.getByRole('link', { name: 'Use a recovery code instead' }).click();
+      await page.getByLabel('Recovery code').fill(dora.codes[0]);
+      await page.getByRole('button', { name: 'Continue', exact: true }).click();
+      if (works) await arrive(page, url);
+      else await page.getByRole('alert').waitFor();
+      if (!works) break;
+    }
+    await browser.picture('used-recovery-code');
+    await browser.close();
+  });
+
+  test('what was typed when the session had ended reaches the app exactly, once', async () => {
+    const emi = Object.assign(people.emi, { password: 'four rivers under a tin bridge' });
+    const browser = await world.browser('emi');
+    const { page, context } = browser;
+    await choosePassword(browser, emi, false);
+    const title = '見積書「第2版」 & "<b>+%20%"';
+    const text = ' 一行目\n\n  third line\n御中\n';
+    for (const [kind, type] of [['', 'application/x-www-form-urlencoded'], ['parts', 'multipart/form-data']]) {
+      const url = `${formsUrl}?${kind}`;
+      await page.goto(url);
+      if (new URL(page.url()).hostname === 'login.localhost') await nameAndPassword(page, emi);
+      await page.getByRole('heading', { name: 'Form' }).waitFor();
+      await page.getByLabel('Title').fill(title);
+      await page.getByLabel('Text').fill(text);
+      await signOut(context);
+      await page.getByRole('button', { name: 'Send' }).click();
+      await heading(page, 'Sign in, then send again');
+      if (!kind) await browser.picture('kept-form');
+      const opened = context.waitForEvent('page');
+      await page.getByRole('link', { name: 'Sign in (opens a new tab)' }).click();
+      const tab = await opened;
+      await nameAndPassword(tab, emi);
+      await heading(tab, 'You are signed in');
+      if (!kind) await browser.picture('signed-in-elsewhere', tab);
+      await page.getByText('You can send now').waitFor();
+      await tab.close();
+      await page.getByRole('button', { name: 'Send again' }).click();
+      await page.getByRole('heading', { name: 'Received' }).waitFor();
+      const { length } = forms.sent;
+      const sent = forms.sent.pop();
+      assert.equal(length, 1, 'nothing came before it was sent again');
+      assert.equal(sent.url, '/send?draft=1');
+      assert.ok(sent.type.startsWith(type), sent.type);
+      assert.ok(!sent.cookie?.includes('masugata'), 'no cookie of ours');
+      const entries = [...await new Response(sent.body, { headers: { 'content-type': sent.type } }).formData()];
+      assert.deepEqual(entries, [['title', title], ['text', text.replaceAll('\n', '\r\n')], ['tag', '1'], ['tag', '"2" & <3>']]);
+    }
+    await browser.close();
+  });
+
+  test('with the keyboard alone, and in either language', async () => {
+    const browser = await world.browser('keys');
+    const { page } = browser;
+    await page.goto(formsUrl);
+    await page.getByRole('link', { name: '日本語' }).click();
+    await heading(page, 'サインイン');
+    assert.equal(await page.locator('html').getAttribute('lang'), 'ja');
+    await page.getByRole('link', { name: 'English' }).click();
+    await heading(page, 'Sign in');
+    const focus = async (id) => {
+      for (let steps = 0; steps < 20; steps += 1) {
+        await page.keyboard.press('Tab');
+        if (await page.evaluate(() => document.activeElement?.id) === id) return;
+      }
+      assert.fail(`no way to #${id} with the keyboard`);
+    };
+    await focus('name');
+    await page.keyboard.type('emi');
+    await focus('password');
+    await page.keyboard.type(people.emi.password);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Form' }).waitFor();
+    await browser.close();
+  });
+
+  test('a passkey signs nothing for a page of another host', async () => {
+    const ada = world.ada = await world.browser('ada');
+    const { page } = ada;
+    const { session, authenticatorId } = await ada.authenticator();
+    // What touches the key when it is asked; without, pages wait, and a password can be typed.
+    const touch = world.touch = (enabled) => session.send('WebAuthn.setAutomaticPresenceSimulation', { authenticatorId, enabled });
+    await page.goto(world.facts.users.ada.link);
+    await page.getByRole('button', { name: 'Create a passkey' }).click();
+    await page.getByRole('button', { name: 'I have kept them' }).click();
+    await heading(page, 'You are ready');
+    await touch(false);
+    await page.goto(world.facts.apps.projects.url);
+    await withPassword(page, world.facts.users.ada);
+    await arrive(page, world.facts.apps.projects.url);
+    await touch(true);
+    for (const id of ['login.localhost', 'localhost', undefined]) {
+      const got = await page.evaluate(async (rpId) => {
+        const publicKey = { challenge: new Uint8Array(32), rpId, userVerification: 'required', timeout: 2_000 };
+        try {
+          return (await navigator.credentials.get({ publicKey })).id;
+        } catch (error) {
+          return error.name;
+        }
+      }, id);
+      assert.match(got, /^(SecurityError|NotAllowedError)$/, String(id));
+    }
+  });
+
+  test('a step up leads back to where it was, with its query', async () => {
+    const { page } = world.ada;
+    const url = `${world.facts.apps.payroll.url}?month=3&q=%E7%B5%A6%E4%B8%8E%20%2B`;
+    await page.goto(url);
+    await withPasskey(page);
+    await arrive(page, url);
+    const done = world.about('step-up');
+    assert.equal(done.authentication.phishing_resistant, true);
+    await world.ada.picture('after-step-up');
+  });
+
+  test('my page ends the session of another browser', async () => {
+    const other = await world.browser('other', { device: 'ada-laptop' });
+    await other.page.goto(world.facts.apps.projects.url);
+    await withPassword(other.page, world.facts.users.ada, { now: Date.now() + 30_000 });
+    await arrive(other.page, world.facts.apps.projects.url);
+    const { page } = world.ada;
+    await page.goto(`${login(world)}/`);
+    await page.getByRole('button', { name: /^End the sign-in on/ }).first().click();
+    await page.getByText('That sign-in was ended.').waitFor();
+    await world.ada.picture('session-ended');
+    await other.page.reload();
+    await other.page.waitForURL((now) => now.origin === login(world));
+    // This one goes on.
+    await page.goto(world.facts.apps.projects.url);
+    await arrive(page, world.facts.apps.projects.url);
+    await other.close();
+  });
+
+  test('no page asked anybody else for anything, or did what its own policy forbids', () => {
+    assert.deepEqual(world.browsers.flatMap((browser) => browser.complaints), []);
   });
 });

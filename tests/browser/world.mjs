@@ -13,7 +13,7 @@ const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PROGRAM = process.env.MASUGATA ?? path.join(HERE, '../../target/debug/masugata');
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** Generous: a loaded machine is not a defect. */
-export const PATIENCE = 60_000;
+export const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 
 export class World {
   /** Starts the demo; `edit` may change its configuration before anybody comes. */
@@ -22,7 +22,15 @@ export class World {
     world.browsers = [];
     world.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'masugata-browser-'));
     world.demo = path.join(world.directory, 'demo');
-    await world.run();
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await world.run();
+        break;
+      } catch (error) {
+        // Another demo on this machine has just taken a port that was free.
+        if (tries === 5 || !/Address already in use/.test(error.message)) throw error;
+      }
+    }
     if (edit) await world.edit(edit);
     return world;
   }
@@ -68,8 +76,8 @@ export class World {
     return this.records().filter((line) => line.type === 'person' && line.event === event).at(-1);
   }
 
-  async until(what, happened) {
-    const deadline = Date.now() + PATIENCE;
+  async until(what, happened, patience = PATIENCE) {
+    const deadline = Date.now() + patience;
     for (;;) {
       const result = await happened();
       if (result) return result;
@@ -156,6 +164,17 @@ export class Browser {
     this.world = world;
     this.context = context;
     this.page = context.pages()[0];
+    /** Requests that would have left the machine, and what the pages' own policy forbade. There should be none of either. */
+    this.complaints = [];
+    context.on('request', (request) => {
+      const { protocol, hostname } = new URL(request.url());
+      const here = hostname === 'localhost' || hostname === '127.0.0.1' || hostname.endsWith('.localhost');
+      if (/^(https?|wss?):$/.test(protocol) && !here) this.complaints.push(`asked for ${request.url()}`);
+    });
+    context.on('console', (message) => {
+      if (/content security policy/i.test(message.text())) this.complaints.push(message.text());
+    });
+    context.on('weberror', (error) => this.complaints.push(String(error.error())));
   }
 
   /** A security key or platform authenticator that verifies its user. */

@@ -288,7 +288,7 @@ impl Unmet {
                 ),
                 words(
                     "Stronger sign-in is needed",
-                    "This app needs proof by more than one factor, and there was none. Set up an authenticator or a passkey, then sign in again.",
+                    "This app needs proof by more than one factor, and there was only one. Set up an authenticator or a passkey, then sign in again.",
                 ),
             ),
             Self::PhishingResistant => (
