@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
-import { World, code } from './world.mjs';
+import { World, code, withPassword } from './world.mjs';
 
 const login = (world) => new URL(world.facts.sign_in_url).origin;
 
@@ -15,14 +15,6 @@ async function withPasskey(page) {
   await button.click({ timeout: 10_000 }).catch((error) => {
     if (page.url() === begun) throw error;
   });
-}
-
-async function withPassword(page, user, { now = Date.now() } = {}) {
-  await page.getByLabel('User name').fill(user.user);
-  await page.getByLabel('Password', { exact: true }).fill(user.password);
-  await page.getByRole('button', { name: 'Continue with the password' }).click();
-  await page.getByLabel('Code').fill(code(user.totp_secret, now));
-  await page.getByRole('button', { name: 'Continue', exact: true }).click();
 }
 
 const heading = (page, name) => page.getByRole('heading', { level: 1, name }).waitFor();
