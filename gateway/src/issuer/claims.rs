@@ -263,7 +263,9 @@ pub(super) fn authentication(
         amr: &amr,
     };
     let assurance = assurance::weigh(issuer, evidence);
-    let authenticated_at = instant(claims, "auth_time")?;
+    // Zero is what providers write that do not know: as if nothing were said, which satisfies no demand for freshness.
+    let authenticated_at =
+        instant(claims, "auth_time")?.filter(|at| *at != Timestamp::from_seconds(0));
     // Otherwise a date far ahead would count as fresh for as long as the token lives.
     if authenticated_at.is_some_and(|at| at > now.plus(issuer.leeway)) {
         return Err(TokenFault::Claim("auth_time".into()).into());

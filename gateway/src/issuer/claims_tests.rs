@@ -188,6 +188,8 @@ fn a_token_may_not_live_longer_than_configured() {
 #[test]
 fn a_future_authentication_is_not_fresh_but_wrong() {
     assert!(accept_with(json!({"auth_time": START + 30})).is_ok());
+    let unknown = accept_with(json!({"auth_time": 0})).unwrap();
+    assert_eq!(unknown.authentication().authenticated_at, None);
     assert_eq!(fault(json!({"auth_time": START + 31})), wrong("auth_time"));
 }
 
